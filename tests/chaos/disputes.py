@@ -323,6 +323,9 @@ class ModelStore(ChallengerStore):
                 fresh[purpose] = row.is_fresh
         return {purpose: Sent(states, fresh[purpose]) for purpose, states in found.items()}
 
+    async def give_up(self, purpose: str, before: Sent) -> None:
+        """Words for operators alone."""
+
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         story: ChallengerStory = self.pool  # type: ignore[assignment]
         if before.is_open or before.used_up:

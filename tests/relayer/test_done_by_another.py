@@ -1,10 +1,13 @@
-"""What another transaction did, of a stranger or of a journal that was lost.
+"""What another transaction did, of a stranger or of a lost journal; and what none will do.
 
 given an intent that another transaction did
   the nonce of its own is nobody's: who is signed for next keeps it, also after another reorg
   it is done only when that one's block is on the chain that our node is on
+given what the challenger has sent in vain too often
+  it says so as long as that is wanted
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +15,12 @@ import pytest
 
 from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeBehind
+from corechain_relayer.challenger import wanting as wanting_of
+from corechain_relayer.challenger.alerts import ChallengerAlerts
+from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
+from corechain_relayer.challenger.wanting import Wanting
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter import look
 from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.settled import Found
 from relayer.queues import KEY, Queue
@@ -57,9 +66,10 @@ async def test_who_got_that_nonce_keeps_it_when_the_other_transaction_is_gone(qu
 
 
 async def test_what_another_transaction_did_counts_when_its_block_is_on_our_nodes_chain(
-    queue: Queue,
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two nodes behind one address one may be on another fork."""
+    """Of two nodes behind one address one may be on another fork: the next look may be of the
+    other, so that ends no session, unless it lasts."""
     await queue.want()
     head = queue.chain.rpc("eth_getBlockByNumber", "latest", False)
     number, here = int(head["number"], 16), bytes.fromhex(head["hash"][2:])
@@ -71,8 +81,32 @@ async def test_what_another_transaction_did_counts_when_its_block_is_on_our_node
         queue.submitter.settled = done
         await queue.submitter.step()
 
+    await settle(keccak(b"of another fork"))
+    monkeypatch.setattr(look, "BEHIND_LIMIT_S", 0.0)
     with pytest.raises(NodeBehind):
         await settle(keccak(b"of another fork"))
     assert (await queue.book.find(KEY)).state == State.QUEUED
     await settle(here)
     assert (await queue.book.find(KEY)).state == State.CONFIRMED
+
+
+async def test_what_came_to_nothing_too_often_says_so_while_it_is_wanted(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an alert, which is a metric and a line of the log, and in `corechain tx list`."""
+    pool, sender = queue.lane.pool, queue.submitter.signer.address
+    store, alerts, purpose = ChallengerStore(pool), ChallengerAlerts(Metrics()), "expire:aa"
+    for number in range(1, MOST_TRIES + 1):
+        assert await store.record(purpose, Sent([State.VOID] * (number - 1)), sender, b"")
+    await pool.execute("update intent set state = 'void', ended_because = 'it reverts'")
+    wanting, sent = Wanting(store, alerts, asyncio.Event()), Sent([State.VOID] * MOST_TRIES)
+    for _ in range(2):
+        await wanting.want(purpose, {purpose: sent}, sender, b"")
+        wanting.look()
+        (said,) = alerts.sentences()
+        assert f"expire:aa: {MOST_TRIES} transactions came to nothing" in said
+    last = await queue.book.find(f"{purpose}:{MOST_TRIES}")
+    assert last.reason.startswith(f"given up: {MOST_TRIES} transactions")
+    monkeypatch.setattr(wanting_of, "WANTED_S", -1.0)
+    wanting.look()
+    assert alerts.sentences() == []

@@ -4,21 +4,28 @@ given years of reward roots
   those in final blocks are read once
 given a node that has left one out
   all are read again before a root that comes out wrong is vetoed, or where none comes out
+  that it has not seen the blocks is an outage, and no chain without them
+given a root that cannot be recomputed
+  it is tried again later and later, as a try reads all data files
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.fake_chain import encoded
+from support.fake_chain import FakeChain, encoded
+from support.provider import Habits, serving
 
+from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.events import RootProposed
-from corechain.service.rpc import Block, Log
+from corechain.service.errors import NodeBehind
+from corechain.service.rpc import Block, Log, Rpc
 from corechain_relayer.challenger import roots
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.rewards.history import History
 
 
 @dataclass
@@ -42,13 +49,17 @@ class Chain:
         return head.number
 
 
+CORE = b"\xc0" * 20
 YEARS_S = 1 << 31
 """When a root of the chain's may be claimed."""
 
 
+def root_word(number: int) -> int:
+    return int.from_bytes(b"\1" * 26, "big") << 48 | YEARS_S << 16 | number
+
+
 def root_in(number: int) -> Log:
-    word = int.from_bytes(b"\1" * 26, "big") << 48 | YEARS_S << 16 | number
-    topics, data = encoded(RootProposed(word, number, 10))
+    topics, data = encoded(RootProposed(root_word(number), number, 10))
     return Log(bytes(20), tuple(topics), data, number, bytes([number]) * 32, bytes(32), 0)
 
 
@@ -70,8 +81,10 @@ class OfEpochs(RootWatch):
     known at all. The contract would take a veto."""
 
     is_known: bool = True
+    tries: int = 0
 
     async def _root_of(self, before: list[RootProposed], *what: Any) -> bytes | None:
+        self.tries += 1
         if len(before) == 2:
             return b"\1" * 26
         return b"\2" * 26 if self.is_known else None
@@ -90,10 +103,41 @@ async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
     """Also not where its block is final, whose logs are read once."""
     chain: Any = Chain([3, 12])
     monkeypatch.setattr(roots, "History", lambda *what: chain)
-    watch = OfEpochs(*[chain] * 10, is_known=is_known)
+    watch = OfEpochs(*[chain] * 10, is_known=is_known, retry_s=0.0)
     watch.alerts = ChallengerAlerts(Metrics())
     await watch.round()
     chain.proposed = [3, 8, 12]
     for _ in range(3):
         await watch.round()
     assert list(watch._judged.values()) == [b"\1" * 26]
+
+
+async def test_what_cannot_be_recomputed_is_not_tried_twice_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain: Any = Chain([3, 12])
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    watch = OfEpochs(*[chain] * 10, is_known=False)
+    watch.alerts = ChallengerAlerts(Metrics())
+    for _ in range(5):
+        await watch.round()
+    assert watch.tries == 1
+
+
+async def test_a_node_that_lags_leaves_out_no_root_without_a_word() -> None:
+    """Of two behind one address, one of which has not seen the newest blocks."""
+    served = FakeChain("", Habits())
+    for number in range(1, 9):
+        served.mine([(CORE, RootProposed(root_word(number), number, 10))])
+    served.nodes = [served.blocks, served.blocks[:-3]]
+    contracts = {"CoreToken": DeployedContract("CoreToken", CORE, 1)}
+    with serving(served) as node:
+        rpc = Rpc(node.url)
+        history, said = History(rpc, Deployment(31337, contracts), 100, 8), set[int]()
+        while len(said) < 2:
+            try:
+                said.add(len(await history.roots(0, 8)))
+            except NodeBehind:
+                said.add(-1)
+        await rpc.close()
+    assert said == {-1, 8}

@@ -133,6 +133,8 @@ def dense(most_blocks: int, asked: list[tuple[int, int]]) -> Callable[[Any], tup
                 found = " " * (rpc_limits.LOGS_BYTES + 1)
             else:
                 asked.append((first, last))
+        elif request["method"] == "eth_getBlockByNumber":
+            found = HEADER | {"number": request["params"][0]}
         else:
             found = "0x1"
         return {"id": request["id"], "result": found}
@@ -167,6 +169,7 @@ async def test_in_a_batch_the_logs_alone_are_refused_and_batches_go_on() -> None
     assert isinstance(alone, AnswerOverLimit)
 
 
+HEADER = {"hash": "0x" + "01" * 32, "parentHash": "0x" + "00" * 32, "timestamp": "0x0"}
 BLOCK = Block(5, b"\1" * 32, bytes(32), timestamp=0, base_fee=0)
 SINGLE: dict[str, Callable[[Rpc], Awaitable[Any]]] = {
     "a range": lambda rpc: logs_in_ranges(rpc, [ADDRESS], [], 5, 5, 1),

@@ -6,6 +6,7 @@
 import copy
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ NO = {"code": -32000, "message": "no"}
 
 @dataclass
 class Liar(Provider):
-    """`lie`: None for an honest node. `mute`: no answer at all until it is set."""
+    """`lie`: None for an honest node. `mute`: no answer at all until it is set. `late_s`: so much
+    later than an honest one it answers."""
 
     lie: Lie | None = None
     mute: threading.Event | None = None
+    late_s: float = 0.0
     body: bytes | None = None
     """What it answers to everything, whatever was asked."""
     remembered: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class Liar(Provider):
     def answer(self, body: bytes) -> bytes:
         if self.mute is not None:
             self.mute.wait()
+        time.sleep(self.late_s)
         return super().answer(body) if self.body is None else self.body
 
     def _one(self, call: Call) -> dict[str, Any]:
@@ -168,9 +172,10 @@ def another_state(liar: Liar, call: Call, result: Any) -> Any:
 
 
 @contextmanager
-def liar_of_three(url: str) -> Iterator[str]:
-    """The addresses of three nodes, of which the first one sees another state; comma separated."""
-    with liar(url, lie=another_state) as first:
+def liar_of_three(url: str, late_s: float = 0.0) -> Iterator[str]:
+    """The addresses of three nodes, of which the first one sees another state, and answers so much
+    later than the others; comma separated."""
+    with liar(url, lie=another_state, late_s=late_s) as first:
         yield ",".join((first.url, url, url + "/"))
 
 

@@ -16,7 +16,8 @@ log = structlog.get_logger(__name__)
 
 FRAUD, WITHHELD, UNPROVABLE = "fraud_found", "data_withheld", "fraud_unprovable"
 NO_FUNDS, NOT_SENT, WRONG_ROOT = "challenger_funds", "not_sent", "reward_root"
-KINDS = (FRAUD, WITHHELD, UNPROVABLE, NO_FUNDS, NOT_SENT, WRONG_ROOT)
+GIVEN_UP = "given_up"
+KINDS = (FRAUD, WITHHELD, UNPROVABLE, NO_FUNDS, NOT_SENT, WRONG_ROOT, GIVEN_UP)
 """Kinds of alerts, as receivers get them."""
 SHOWN = 5
 """Alerts that `/ready` spells out."""

@@ -17,12 +17,14 @@ from corechain.service.rpc import Block, Questions
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.position import Committed
 from corechain_relayer.calldata import selector
+from corechain_relayer.challenger.again import Again
 from corechain_relayer.challenger.alerts import WRONG_ROOT, ChallengerAlerts
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.opening import kept, opened
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore
 from corechain_relayer.challenger.waiting import veto_purpose, waits_for_finality
+from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
 from corechain_relayer.rewards.history import History
 from corechain_relayer.rewards.kept import KeptReading
@@ -32,6 +34,8 @@ from corechain_relayer.submitter.plan import BlockId
 log = structlog.get_logger(__name__)
 
 VETO = selector("veto(uint32)")
+RETRY_S = 5.0
+"""Of the first pause after a root could not be recomputed; each is twice as long as the last."""
 NO_ROOT = b""
 """Where nobody has earned anything yet: every root is wrong."""
 
@@ -64,12 +68,18 @@ class RootWatch:
     """Says what is final."""
     kept: KeptReading | None = None
     """What was read of final blocks; what is doubted is read from the node, all of it."""
+    retry_s: float = RETRY_S
     _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
     _doubted: tuple[int, BlockId] | None = None
     """Whose root came out wrong once, and was judged anew since."""
+    _again: Again = field(init=False)
+    """All data files are read for a try, which half a second later finds the same."""
+
+    def __post_init__(self) -> None:
+        self._again = Again(self.retry_s)
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -90,8 +100,13 @@ class RootWatch:
         if self._doubted != key:
             self._doubted = None
         if key not in self._judged:
-            if not await self._judge(epochs, place, head, history):
+            tried = (newest.epoch, place.hash)
+            if not self._again.is_due(tried):
                 return
+            if not await self._judge(epochs, place, head, history):
+                self._again.later(tried)
+                return
+            self._again.forget({tried})
             if self._judged[key] == newest.root:
                 log.info("reward root is right", epoch=newest.epoch)
         if self._judged[key] == newest.root:
@@ -173,10 +188,8 @@ class RootWatch:
     async def _veto(self, newest: RootProposed) -> None:
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
         purpose = veto_purpose(newest.epoch, newest.root)
-        before = (await self.store.sent()).get(purpose, NOTHING_SENT)
-        if await self.store.record(purpose, before, target, call):
-            log.warning("recorded", purpose=purpose)
-        self.work.set()
+        sent = await self.store.sent()
+        await Wanting(self.store, self.alerts, self.work).want(purpose, sent, target, call)
 
     async def _fetch(
         self, batches: Mapping[int, Committed], through: int, is_good: Callable[[int, bytes], bool]

@@ -39,6 +39,7 @@ from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import Opened
 from corechain_relayer.challenger.spans import Key, name_of
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
+from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
 
@@ -83,11 +84,13 @@ class Challenger:
     """Of those being asked: nothing is left to be demanded."""
     _expiring: Expiring = field(init=False)
     _faults: Faults = field(init=False)
+    _wanting: Wanting = field(init=False)
 
     def __post_init__(self) -> None:
         self._again = Again(self.limits.retry_s)
         self._faults = Faults(self.alerts, self.metrics, self._again.later)
         self._expiring = Expiring(self.calls, self.limits.others_after_s)
+        self._wanting = Wanting(self.store, self.alerts, self.work)
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -109,6 +112,7 @@ class Challenger:
         await self._accuse(standing, sent)
         await self._inquire(standing, head, sent)
         await self._expire(head, books, sent)
+        self._wanting.look()
         self._measure(standing, head, sent)
 
     def _undo(self, above: int | None) -> None:
@@ -258,16 +262,11 @@ class Challenger:
             refused[fraud.name] = said = before.used_up or await self.calls.said_to(call)
             if not said:
                 self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; it will be challenged")
-                await self._want(purpose, sent, self.calls.address, call)
+                await self._wanting.want(purpose, sent, self.calls.address, call)
                 return True
         why = ", ".join(f"{kind}: {said}" for kind, said in refused.items())
         self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; the contract refuses: {why}")
         return False
-
-    async def _want(self, purpose: str, sent: dict[str, Sent], target: bytes, call: bytes) -> None:
-        if await self.store.record(purpose, sent.get(purpose, NOTHING_SENT), target, call):
-            log.warning("recorded", purpose=purpose)
-        self.work.set()
 
     # ---------------------------------------------------------------------------------- demands
 
@@ -336,7 +335,7 @@ class Challenger:
         elif said:
             log.error("demand refused", reason=said, batch=one.batch_id, kind=wanted.kind.name)
         else:
-            await self._want(purpose, sent, self.calls.address, call)
+            await self._wanting.want(purpose, sent, self.calls.address, call)
             sent[purpose] = (await self.store.sent()).get(purpose, NOTHING_SENT)
 
     async def _affords(self, sent: dict[str, Sent]) -> bool:
@@ -361,7 +360,7 @@ class Challenger:
         self.alerts.end(NO_FUNDS, "stake")
         if await self.calls.allowance(token) < fee:
             call = approve_call(self.calls.address, self.limits.stake)
-            await self._want("approve:stake", sent, token, call)
+            await self._wanting.want("approve:stake", sent, token, call)
             return False
         return True
 
@@ -376,9 +375,9 @@ class Challenger:
         bonds = {lane: book.since for lane, book in books.items()}
         accused, open_ = {lane_of(k[0]) for k in self._charges}, self.follower.view.expirable()
         for demand in await self._expiring.due(open_, head, bonds, accused):
-            call = expire_call(demand.id)
+            purpose, call = f"expire:{demand.id.hex()}", expire_call(demand.id)
             if not await self.calls.said_to(call):
-                await self._want(f"expire:{demand.id.hex()}", sent, self.calls.address, call)
+                await self._wanting.want(purpose, sent, self.calls.address, call)
 
     # --------------------------------------------------------------------------------- measures
 

@@ -68,6 +68,11 @@ class ChallengerStore:
             fresh[purpose] = row["is_fresh"]
         return {purpose: Sent(states, fresh[purpose]) for purpose, states in found.items()}
 
+    async def give_up(self, purpose: str, before: Sent) -> None:
+        """The newest intent says for operators that no more of its purpose are sent."""
+        key = f"{purpose}:{before.tries}"
+        await asked(self.pool.execute(query("note_given_up"), key, before.used_up))
+
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         """True when there is a new intent: not while one of its purpose is on its way."""
         if before.is_open or before.used_up:

@@ -57,7 +57,9 @@ class Watch:
     sender: bytes
     metrics: Metrics
     _head: Block | None = None
-    _behind_since: float | None = None
+    behind_since: float | None = None
+    """Since when no round came to its end for want of what the node has not seen."""
+    _lower_since: float | None = None
     _doubtful: bool = True
     """Whether a reorg may have taken confirmed blocks that were not asked for yet."""
 
@@ -67,14 +69,23 @@ class Watch:
         head, before = look.head, self._head
         if before is not None and head.number < before.number:
             now = time.monotonic()
-            self._behind_since = self._behind_since or now
-            if now - self._behind_since < BEHIND_LIMIT_S:
+            self._lower_since = self._lower_since or now
+            if now - self._lower_since < BEHIND_LIMIT_S:
                 return None
-        self._behind_since = None
+        self._lower_since = None
         if before is None or (head.hash != before.hash and head.parent != before.hash):
             self._doubtful = True
         self._head = head
         return look
+
+    def bear(self, error: NodeBehind) -> None:
+        """Nodes differ for moments. Raises the error once that has lasted."""
+        now = time.monotonic()
+        if self.behind_since is None:
+            self.behind_since = now
+            log.info("the node is behind: it is asked again", why=str(error))
+        if now - self.behind_since >= BEHIND_LIMIT_S:
+            raise error
 
     async def review(self, look: NodeLook) -> Reviewed:
         """Takes back what a reorg took, and makes final what is."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from corechain.service.errors import NodeRefused
+from corechain.service.errors import NodeBehind, NodeRefused
 from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import Purse, Spending
@@ -89,7 +89,17 @@ class Submitter:
         self.outgoing = Outgoing(*parts, self._learn, self.clock)
 
     async def step(self) -> bool:
-        """One round. True when it did something, so that another is worth it at once."""
+        """One round. True when it did something, so that another is worth it at once. What the next
+        look may cure ends no session: NodeBehind is raised only where it lasts."""
+        try:
+            did = await self._round()
+        except NodeBehind as error:
+            self.watch.bear(error)
+            return False
+        self.watch.behind_since = None
+        return did
+
+    async def _round(self) -> bool:
         if await self._is_still_full():
             return False
         await self._check_key()

@@ -21,6 +21,7 @@ from corechain.service.nodes import node_at
 from corechain.service.rpc import Call as Question
 from corechain.service.rpc import Questions
 from corechain.service.several import ask_each, middle, taken_by_any
+from corechain.service.words import read_json
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,7 +43,7 @@ def _plain(answer: Any) -> Any:
     """As `Node` has it. Long answers are compared as they came, and not yet read."""
     if isinstance(answer, NodeRefused):
         return _refusal(answer)
-    return msgspec.json.decode(answer) if isinstance(answer, msgspec.Raw) else answer
+    return read_json(answer, "logs") if isinstance(answer, msgspec.Raw) else answer
 
 
 @dataclass
