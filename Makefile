@@ -323,7 +323,7 @@ $(VYPER): $(PYTHON_STAMP)
 	@$(BIN)/python -m uv venv --quiet --clear .corechain/vyper
 	@$(BIN)/python -m uv pip install --quiet --python .corechain/vyper/bin/python vyper==0.4.3 && touch $@
 
-test-vyper: setup $(SHIPPED) $(VYPER) ## the example in Vyper, compiled and run on anvil (half a minute)
+test-vyper: setup $(SHIPPED) $(VYPER) ## the example in Vyper, compiled and run on anvil, and each of its checks left out (a minute)
 	@echo "· examples/vyper"
 	@$(RUN) $(PYTEST) tests/contracts/vyper/vyper_frost.py
 
