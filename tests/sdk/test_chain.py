@@ -1,6 +1,7 @@
 """The chain behind the SDK: typed errors by the contract's own names, on a real node."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from web3 import Web3
@@ -45,6 +46,19 @@ def test_a_committed_batch_is_found(chain):
     chain.send(account_from_key(SUBMITTER_KEY), "DataBatches", "commit", 1, commitment)
     assert chain.commitment_of(1) == commitment
     assert chain.committed_batches() == [commitment]
+
+
+def test_clients_of_one_account_take_nonces_one_after_the_other(anvil, deployment, chain_state):
+    """Each has locks of its own, as two processes have."""
+    account, contracts = account_from_key(ADMIN_KEY), load_deployment(deployment)
+
+    def sent(_):
+        chain = Chain(anvil, contracts)
+        words = "CoreToken", "approve", bytes(19) + b"\1", 1
+        return [chain.send(account, *words)["status"] for _ in range(5)]
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(sent, range(3))) == [[1] * 5] * 3
 
 
 def test_a_contract_error_without_a_class_keeps_its_name_and_values(chain):

@@ -143,11 +143,13 @@ def send(
 ) -> None:
     """Sign one report of values and send it; returns when the gateway holds it durably."""
     from corechain.cli_values import place_of, time_of
+    from corechain.process_turns import process_turn
 
     device, place = _key(file), place_of(cell)
     second = int(time.time()) if at is None else time_of("at", at)
     observations = [_observation(value, place, second) for value in values]
-    with given.client() as client:
+    # One process after the other: two would sign two reports with the same sequence.
+    with given.client() as client, process_turn(device.identity.device):
         sequence = client.next_sequence(device.identity.device)
         report = client.sign_report(device, sequence, observations)
         (delivery,) = client.send_reports([report], patience)

@@ -1,8 +1,10 @@
-"""One process after the other, where several of one user share a payment channel.
+"""One process after the other, where several of one user share a payment channel, an account that
+sends transactions, or a device that reports.
 
 A lock is a courtesy between honest processes of one machine: it spares vouchers that cross, a
-second channel and a second deposit. Counting does not rest on it (`corechain.payments`), so whoever
-waits too long, or finds no place for a file, goes on without.
+second channel and a second deposit, nonces and sequences that are taken twice. Counting does not
+rest on it (`corechain.payments`), so whoever waits too long, or finds no place for a file, goes on
+without.
 """
 
 import os

@@ -19,6 +19,8 @@ from corechain.node import (
     octets,
     quantity,
 )
+from corechain.process_turns import process_turn
+from corechain.protocol.hashing import keccak
 from corechain.rpc_errors import TOO_CHEAP, RpcFailure, classify_rpc_failure
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ class Receipt(TypedDict):
 
 @dataclass
 class Sender:
-    """Signs and sends through one node. Threads may share it: nonces are taken one by one."""
+    """Signs and sends through one node. Threads may share it, and processes of one user its
+    account: nonces are taken one by one."""
 
     node: Node
     receipt_timeout_s: float = RECEIPT_TIMEOUT_S
@@ -78,7 +81,9 @@ class Sender:
         Raises NodeRefusal with the revert data when the call would revert, ChainUnavailable,
         TransactionPending.
         """
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
+        # And one process of this user after the other: two would sign with the same nonce.
+        name = keccak(f"transactions of {account.address}".encode())
+        with self._locks.setdefault(os.getpid(), threading.Lock()), process_turn(name):
             transaction = self._filled(account.address, to, data)
             signed = account.sign_transaction(transaction)
             self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
