@@ -115,6 +115,15 @@ def test_what_others_say_cannot_write_on_a_terminal(ended):
     assert "\x1b" not in err
 
 
+def test_newest_values_have_names_and_units_where_they_are_known(ended):
+    items = [{"metric": 1, "value": 2150}, {"metric": 60_000, "value": 1}]
+    with answers(Script(200, json.dumps({"device": DEVICE, "items": items}).encode())) as url:
+        _, out, _ = ended("query", "latest", DEVICE, "--api-url", url, "--json")
+    named, unknown = json.loads(out)
+    assert named == items[0] | {"metric_name": "air_temperature", "quantity": 21.5, "unit": "Cel"}
+    assert unknown == items[1]
+
+
 def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(tmp_path, ended):
     for name, words in {
         "a.csv": ("export", tmp_path / "a.csv", "--device", DEVICE),

@@ -30,7 +30,7 @@ from corechain import ExportMismatch, FileInUse, InvalidValue, MissingExtra
 from corechain.cli_values import place_of, region_of, time_of
 from corechain.device_cli import _observation
 from corechain.histories import History
-from corechain.history_files import CsvFile, ParquetFile, is_under_way
+from corechain.history_files import CsvFile, ParquetFile, is_under_way, was_left
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS
 from corechain.times import time_text
@@ -152,6 +152,16 @@ def test_what_is_of_another_export_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportMismatch, match="gone"):
         history().to_parquet(tmp_path / "h.parquet")
     assert not path.exists()
+
+
+def test_what_was_killed_before_its_first_page_is_in_nobodys_way(tmp_path: Path) -> None:
+    file = CsvFile(tmp_path / "h.csv", history())
+    file.resumed()
+    file._is_new = False  # killed: nobody tidies up
+    file.close()
+    assert is_under_way(file.path)
+    assert not was_left(file.path)
+    assert history(metric="co2").to_csv(file.path) == 0
 
 
 def test_without_its_package_a_form_names_the_extra(

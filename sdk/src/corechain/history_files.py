@@ -62,10 +62,23 @@ def is_under_way(path: Path) -> bool:
 
 
 def was_left(path: Path) -> bool:
-    """The same, of one that nobody is writing. Raises FileInUse where somebody is, OSError."""
-    if is_under_way(path):
-        os.close(hold(_beside(path, ".part")))
-    return is_under_way(path)
+    """The same, of one that nobody is writing, and that holds a page. Raises FileInUse where
+    somebody is writing it, ExportMismatch, OSError."""
+    if not is_under_way(path):
+        return False
+    os.close(hold(_beside(path, ".part")))
+    found = _state_at(_beside(path, ".part.state"))
+    return found is not None and found.cursor is not None
+
+
+def _state_at(path: Path) -> State | None:
+    """Raises ExportMismatch, OSError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise ExportMismatch(path, "it is no state of an export") from error
 
 
 class HistoryFile(ABC):
@@ -89,19 +102,17 @@ class HistoryFile(ABC):
         if self.path.is_dir():  # os.replace() would say so when all is written
             raise IsADirectoryError(errno.EISDIR, "Is a directory", str(self.path))
         self._handle = hold(self._part)
-        if not self._state_path.exists():
+        found = _state_at(self._state_path)
+        # One that was killed before its first page has nothing to go on with.
+        if found is None or found.cursor is None:
             self._is_new = True
             self._begin()
             return self._first_cursor
-        try:
-            found = msgspec.json.decode(self._state_path.read_bytes(), type=State)
-        except msgspec.DecodeError as error:
-            raise ExportMismatch(self._state_path, "it is no state of an export") from error
         if (found.question, found.form) != (self._state.question, self.form):
             raise ExportMismatch(self._state_path, "it is of another question")
-        self._state, self._is_new = found, found.cursor is None
+        self._state = found
         self._cut()
-        return found.cursor or self._first_cursor
+        return found.cursor
 
     def take(self, page: HistoryPage, cursor: str) -> None:
         """Writes a page, then where the export stands behind it."""

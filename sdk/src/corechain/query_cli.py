@@ -106,7 +106,19 @@ def latest(
 ) -> None:
     """The newest value of each metric of a device: the API's word, not proven."""
     with given.client() as client:
-        show_rows(client.latest(device)["items"], given.as_json, "nothing is known of this device")
+        rows = [_named(row) for row in client.latest(device)["items"]]
+        show_rows(rows, given.as_json, "nothing is known of this device")
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """With the metric's name and the value in its unit: codes and scales are for programs."""
+    from corechain.protocol.vocabulary import BY_CODE
+
+    found, value = BY_CODE.get(row.get("metric", 0)), row.get("value")
+    if found is None or not isinstance(value, int):
+        return row
+    more = {"metric_name": found.name, "quantity": found.from_wire(value), "unit": found.unit}
+    return row | more
 
 
 @commands.command()
