@@ -15,6 +15,8 @@ given a view of a contract that is ten million blocks old
     nothing of it is kept, and nothing that is kept is given up for it
   when only the logs of a window are wanted, which moves on with the head
     older ones are forgotten, and a start asks a handful all the same
+  when what a log is about has ended, as a channel that is closed
+    its logs are dropped, and a start has those of open channels alone
   when logs of one kind are wanted among many others
     only those are read and kept
   when what is kept is lost, makes no sense, or cannot be reached
@@ -23,108 +25,35 @@ given a view of a contract that is ten million blocks old
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
-from support.fake_chain import FakeChain, encoded, fake_chain
-from support.long_chain import LongBlocks, hash_of
+from support.fake_chain import encoded
+from support.long_chain import hash_of
 from support.provider import Habits
 
 from corechain.deployment import DeployedContract, Deployment
-from corechain.protocol.events import DeviceRegistered
+from corechain.protocol.events import (
+    DeviceRegistered,
+    StateChannelClosed,
+    StateChannelOpened,
+    StateChannelToppedUp,
+)
 from corechain.protocol.logs import topic_of
 from corechain.service.database import create_pool
 from corechain.service.errors import NodeUnavailable, WrongNode
 from corechain.service.nodes import in_time, node_at
-from corechain.service.rpc import Questions, Rpc
+from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
-from corechain_relayer.journal.final_logs import FinalLogs
-from corechain_relayer.keeping import KeptLogs, kept_window
+from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rewards.kept import KeptReading
+from corechain_relayer.watchtower.channels import ChannelsView
+from relayer.old_chain import DEPTH, HANDFUL, OLD, RANGE, old_chain
 from relayer.test_relayer_following import REGISTRY, registered, transferred
-
-OLD = 10_000_000
-RANGE = 500_000
-DEPTH = 8
-HANDFUL = 10
-PLACES = {900: 1, 1_000_000: 2, 4_000_001: 3, OLD - 300: 4, OLD - 20: 5}
-"""Devices by the block of their registration."""
-CONTRACT = DeployedContract("DeviceRegistry", REGISTRY, 1)
-
-
-def blocks_of(height: int = OLD, places: dict[int, int] | None = None) -> LongBlocks:
-    found = PLACES if places is None else places
-    return LongBlocks(height, {at: [registered(n)] for at, n in found.items() if at <= height})
-
-
-@dataclass
-class OldChain:
-    """A node of an old chain, and the database of who follows it."""
-
-    chain: FakeChain
-    blocks: LongBlocks
-    pool: Any
-    opened: list[Questions] = field(default_factory=list)
-
-    def follower(
-        self,
-        rpc: Questions | None = None,
-        chain_id: int = 31_337,
-        contract: DeployedContract = CONTRACT,
-        reads_on_s: float = 0.0,
-    ) -> Follower[RegistryView]:
-        """As a process that starts. Each piece is kept at once; by default nobody waits for one
-        that was stopped."""
-        rpc = rpc or Rpc(self.chain.url)
-        self.opened.append(rpc)
-        store = FinalLogs(self.pool, chain_id, contract, contract.name, reads_on_s)
-        kept = KeptLogs(store, rpc, 0.0)
-        how = (contract, RegistryView, 1.0, RANGE, Metrics(), DEPTH, kept)
-        return Follower(rpc, *how)
-
-    async def started(self) -> tuple[RegistryView, int, list[int]]:
-        """The view of a process that starts, the requests it made, and where its logs begin."""
-        before, asked = self.requests, len(self.chain.asked("eth_getLogs"))
-        follower = self.follower()
-        await follower.refresh_since(0.0)
-        queries = [query for (query,) in self.chain.asked("eth_getLogs")[asked:]]
-        firsts = [int(q["fromBlock"], 16) for q in queries if "fromBlock" in q]
-        return follower.view, self.requests - before, firsts
-
-    @property
-    def requests(self) -> int:
-        return self.chain._asked[""]
-
-    def is_whole(self, view: RegistryView) -> bool:
-        expected = RegistryView()
-        for at in sorted(self.blocks.happened):
-            expected.apply(event for _, event in self.blocks.happened[at])
-        return view == expected
-
-    async def kept(self) -> int | None:
-        """The block up to which it is kept."""
-        found: int | None = await self.pool.fetchval("select block from final_view")
-        return found
-
-
-@asynccontextmanager
-async def old_chain(database: str, height: int = OLD) -> AsyncIterator[OldChain]:
-    pool, blocks = create_pool(database), blocks_of(height)
-    await pool
-    with fake_chain(splits=False) as chain:
-        chain.nodes = [blocks]  # type: ignore[list-item]
-        world = OldChain(chain, blocks, pool)
-        try:
-            yield world
-        finally:
-            for rpc in world.opened:
-                await rpc.close()
-            await pool.close()
 
 
 async def test_a_second_start_asks_a_handful_at_any_age(database: str) -> None:
@@ -158,6 +87,7 @@ async def test_who_is_stopped_at_any_request_reads_on_there(database: str) -> No
             follower = world.follower()
             with pytest.raises(NodeUnavailable):
                 await follower.refresh_since(0.0)
+            assert f"being read, block {world.at(follower)} of {OLD}" in follower.warnings()[0]
             queries = [query for (query,) in world.chain.asked("eth_getLogs")[before:]]
             kept.append(await world.kept() or 0)
             assert int(queries[0]["fromBlock"], 16) == kept[-2] + 1
@@ -278,6 +208,46 @@ async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(databas
         with pytest.raises(NodeUnavailable, match="too few nodes agree to give up"):
             await world.follower(few).refresh_since(0.0)
         assert await world.kept() == kept
+
+
+def channel(number: int) -> StateChannelOpened:
+    parties = bytes([number]) * 20 + b"\xb2" * 20 + b"\xc3" * 20
+    amounts = (10).to_bytes(11, "big") + (4).to_bytes(11, "big")
+    return StateChannelOpened(parties + bytes(14) + amounts)
+
+
+async def test_of_channels_only_the_open_ones_stay(database: str) -> None:
+    async with old_chain(database) as world:
+        view = partial(ChannelsView, 31_337, REGISTRY)
+        opened = [channel(n) for n in range(1, 7)]
+        ids = [one.terms.channel_id(31_337, REGISTRY) for one in opened]
+        world.blocks.happened = {
+            5: [(REGISTRY, one) for one in opened[:4]],
+            3_000_000: [(REGISTRY, StateChannelToppedUp(ids[0], 11 << 168))],
+            4_000_000: [(REGISTRY, opened[4]), (REGISTRY, StateChannelClosed(ids[4], 0))],
+            6_000_000: [(REGISTRY, StateChannelClosed(ids[1], 0))],
+            OLD - 50: [(REGISTRY, StateChannelClosed(ids[2], 0)), (REGISTRY, opened[5])],
+            OLD - 2: [(REGISTRY, StateChannelClosed(ids[3], 0))],
+        }
+
+        async def started() -> ChannelsView:
+            found: Follower[Any] = world.follower()
+            assert found.kept is not None
+            found.new_view, found.kept.subject_of = view, view().subject_of
+            found.__post_init__()
+            await found.refresh_since(0.0)
+            channels: ChannelsView = found.view
+            return channels
+
+        first = await started()
+        assert set(first.channels) == {ids[0], ids[5]}
+        assert await started() == first
+        rows = await world.pool.fetch("select block_number as at from final_log order by 1")
+        assert [row["at"] for row in rows] == [5, 5, 3_000_000, OLD - 50]
+        # Whatever had ended by a block that is gone is open again: what was dropped is missing.
+        world.blocks.branches[5_000_000] = 1
+        del world.blocks.happened[6_000_000], world.blocks.happened[OLD - 50]
+        assert set((await started()).channels) == {ids[0], ids[1], ids[2]}
 
 
 async def test_of_a_window_that_moves_on_only_its_own_logs_stay(database: str) -> None:

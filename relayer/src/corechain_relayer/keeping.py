@@ -7,7 +7,7 @@ the kept block is an ancestor of the node's head is what it looks at first.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +22,7 @@ from corechain.service.nodes import is_by_few, told_by_few
 from corechain.service.reconcile import ChainReplaced, Ref
 from corechain.service.rpc import Questions
 from corechain.service.words import Log
-from corechain_relayer.journal.final_logs import FinalLogs, Standing
+from corechain_relayer.journal.final_logs import FinalLogs, Standing, Subject
 from corechain_relayer.wiring import check_chain
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class KeptLogs:
     far_blocks: int = FAR_BLOCKS
     window: int = 0
     """Blocks before the newest final one whose logs are wanted; 0: all since the first."""
+    subject_of: Callable[[Log], Subject] | None = None
+    """What a log is about, where that ends some day; None: all logs stay."""
     through: Ref | None = None
     """Up to here all is kept, and is what we have read, too."""
     _young: list[Log] = field(default_factory=list)
@@ -205,12 +207,15 @@ class KeptLogs:
             # The view has passed it over. Kept, it would be missing for good; asked for anew, it
             # may be another.
             self._lose("the node has sent a log that cannot be")
-        elif await _within(self.store.keep(self.through, final, logs), LOAD_S):
+        elif await _within(self.store.keep(self.through, final, logs, self._about(logs)), LOAD_S):
             self._stands_at(final)
             if self.window:
                 await _within(self.store.forget_before(final.number - self.window), LOAD_S)
         else:
             await self._agree(final)
+
+    def _about(self, logs: Sequence[Log]) -> list[Subject]:
+        return [] if self.subject_of is None else [self.subject_of(entry) for entry in logs]
 
     def _stands_at(self, through: Ref) -> None:
         self.through = through
@@ -249,7 +254,9 @@ class KeptLogs:
         last = await self.rpc.block(standing.through.number)
         if last is not None and last.hash == standing.through.hash:
             return  # what we have read since is gone, and was not kept yet
-        to = await self._fork(await _within(self.store.blocks(standing), LOAD_S))
+        kept = await _within(self.store.blocks(standing), LOAD_S)
+        # What had ended after the fork, and so was dropped, has not: nothing tells what that was.
+        to = None if self.subject_of else await self._fork(kept)
         if self._is_doubtful:
             raise NodeUnavailable("too few nodes agree to give up what was read of final blocks")
         log.error(

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from corechain.deployment import DeployedContract
 from corechain.service.database import asked, outages
@@ -20,6 +20,13 @@ WORD = 32
 READS_ON_S = 6.0
 """Who keeps something goes on reading for so long, as far as the others know: three times as long
 as it takes to keep the next piece."""
+
+
+class Subject(NamedTuple):
+    """What a log is about, and whether that ends with it: then no view needs its logs any more."""
+
+    id: bytes
+    ends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +92,25 @@ class FinalLogs:
         refs = [Ref(row["block_number"], row["block_hash"]) for row in rows]
         return refs if refs and refs[-1] == of.through else [*refs, of.through]
 
-    async def keep(self, before: Ref | None, through: Ref, logs: Sequence[Log]) -> bool:
+    async def keep(
+        self,
+        before: Ref | None,
+        through: Ref,
+        logs: Sequence[Log],
+        subjects: Sequence[Subject] = (),
+    ) -> bool:
         """The logs after `before` (None: from the first block on) up to `through`, which is final,
-        in one transaction. False where that is not how far it is kept now, or another reads on."""
+        in one transaction; but those about what has ended, also of before. False where that is not
+        how far it is kept now, or another reads on."""
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
                 number = await connection.fetchval(*self._advance(before, through, len(logs)))
                 if number is not None and logs:
-                    await connection.execute(query("insert_final_logs"), number, *_columns(logs))
+                    about = [one.id for one in subjects] if subjects else [None] * len(logs)
+                    columns = (*_columns(logs), about)
+                    await connection.execute(query("insert_final_logs"), number, *columns)
+                if number is not None and (ended := [one.id for one in subjects if one.ends]):
+                    await connection.execute(query("drop_spent_logs"), number, ended)
         return number is not None
 
     def _advance(self, before: Ref | None, through: Ref, logs: int) -> tuple[Any, ...]:

@@ -12,7 +12,10 @@ from corechain.protocol.events import (
     StateChannelOpened,
     StateChannelToppedUp,
 )
+from corechain.protocol.logs import decode_log
+from corechain.service.words import Log
 from corechain_relayer.calldata import selector
+from corechain_relayer.journal.final_logs import Subject
 
 RESPOND = selector("respondBrief()")
 TERMS_TYPE = "(address,address,address,uint32,uint40,bytes5)"
@@ -109,6 +112,15 @@ class ChannelsView:
 
     def _id_of(self, channel: Channel) -> bytes:
         return channel.terms.channel_id(self.chain_id, self.contract)
+
+    def subject_of(self, entry: Log) -> Subject:
+        """The channel of a log. Raises MalformedLog."""
+        event = decode_log(list(entry.topics), entry.data)
+        if isinstance(event, StateChannelOpened):
+            return Subject(event.terms.channel_id(self.chain_id, self.contract), False)
+        if isinstance(event, (StateChannelToppedUp, StateChannelChallenged, StateChannelClosed)):
+            return Subject(event.channel_id, isinstance(event, StateChannelClosed))
+        return Subject(b"", False)  # of no channel: it stays
 
     def _stands(self, event: StateChannelToppedUp | StateChannelChallenged) -> None:
         self.channels[event.channel_id] = channel = replace(

@@ -49,15 +49,18 @@ class WatchtowerRole:
 
     def _follower(self) -> Follower[ChannelsView]:
         settings, contract = self.settings, self.deployment.contracts["StateChannels"]
+        new_view = partial(ChannelsView, self.deployment.chain_id, contract.address)
+        kept = kept_logs(self.pool, self.deployment, contract.name, self.rpc)
+        kept.subject_of = new_view().subject_of
         return Follower(
             self.rpc,
             contract,
-            partial(ChannelsView, self.deployment.chain_id, contract.address),
+            new_view,
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,
             settings.confirmations,
-            kept_logs(self.pool, self.deployment, contract.name, self.rpc),
+            kept,
         )
 
     async def watch(self) -> None:

@@ -679,8 +679,15 @@ returning id;
 
 -- name: insert_final_logs
 -- Logs of a view (parallel arrays).
-insert into final_log (view_id, block_number, log_index, block_hash, transaction, topics, data)
-select $1, * from unnest($2::bigint[], $3::int[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[]);
+insert into final_log
+    (view_id, block_number, log_index, block_hash, transaction, topics, data, subject)
+select $1, * from unnest($2::bigint[], $3::int[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[],
+                         $8::bytea[]);
+
+-- name: drop_spent_logs
+-- Drops the logs of a view about what has ended.
+with gone as (delete from final_log where view_id = $1 and subject = any($2::bytea[]) returning 1)
+update final_view set logs = logs - (select count(*) from gone) where id = $1;
 
 -- name: cut_final_view
 -- Goes back with a view that stands at block $2 with hash $3, to block $4 with hash $5.
