@@ -78,10 +78,9 @@ class ChallengerProcess:
         self.supervised.refused = refusals_in(self.metrics.access_refused)
         self.rpc = rpc_of(settings, deployment.chain_id, self.metrics)
         self.hurried = in_time(self.rpc, settings.rpc_few_after_s)
-        private = settings.challenger_rpc_url
-        self.private = (
-            Rpc(private.get_secret_value(), settings.rpc_timeout_s) if private is not None else None
-        )
+        self.private = None
+        if settings.challenger_rpc_url is not None:
+            self.private = Rpc(settings.named_url("challenger_rpc_url"), settings.rpc_timeout_s)
         self.pool, self.alerts = pool_of(settings), ChallengerAlerts(self.metrics)
         watched = (self.pool, self.rpc, Limits.of(settings), self.metrics)
         self.transactions = TransactionWatch(*watched)

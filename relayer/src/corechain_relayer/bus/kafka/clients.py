@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import structlog
@@ -108,7 +108,6 @@ SILENT_END = (
     "connections end without a word, as those do that speak another security.protocol than the "
     "listener (RELAYER_KAFKA_OPTIONS)"
 )
-_CACHED = "_admin", "_reader"
 Leaders = Mapping[int, int]
 """The broker that leads each lane of a topic, by its node id."""
 _PLACE = re.compile(r"""[^\s'"]+:\d{2,5}\b(/\w+)?""")
@@ -177,7 +176,7 @@ class Clients:
         self._closing = threading.Event()
         self._making, self._reading = threading.Lock(), threading.Lock()
         self._polling = threading.Lock()
-        self._producer: Any = None
+        self._clients: dict[str, Any] = {}
         self._read_at: tuple[str, int, int] | None = None
         self.leaders: dict[str, Leaders] = {}
 
@@ -207,19 +206,25 @@ class Clients:
                 return
             self._set_to, self._down_since, self._trouble = now, None, None
             self.generation += 1
-            clients = self._producer, *(self.__dict__.pop(name, None) for name in _CACHED)
-            self._producer, self._read_at = None, None
-            self._retired += [(time.monotonic(), client) for client in clients]
+            self._retired += [(time.monotonic(), one) for one in self._clients.values()]
+            self._clients, self._read_at = {}, None
             log.info("other options or certificates of Kafka")
 
-    @cached_property
-    def _admin(self) -> Any:
-        return AdminClient(self._config())
+    def _made(self, name: str, make: Callable[[], Any]) -> Any:
+        # Made and kept in one step: one of before a change, kept after it, would never be let in.
+        with self._making:
+            if name not in self._clients:
+                self._clients[name] = make()
+            return self._clients[name]
 
-    @cached_property
+    @property
+    def _admin(self) -> Any:
+        return self._made("admin", lambda: AdminClient(self._config()))
+
+    @property
     def _reader(self) -> Any:
         # What is gone from the log was acknowledged: reading goes on with what is left.
-        return self.consumer("earliest")
+        return self._made("reader", lambda: self.consumer("earliest"))
 
     def consumer(self, reset: str) -> Any:
         """A client that reads. It joins no group: it is assigned what it reads."""
@@ -227,10 +232,7 @@ class Clients:
         return Consumer(self._config(CONSUMER, own))
 
     def _sender(self) -> Any:
-        with self._making:
-            if self._producer is None:
-                self._producer = Producer(self._config(PRODUCER))
-            return self._producer
+        return self._made("producer", lambda: Producer(self._config(PRODUCER)))
 
     def close(self) -> None:
         """Threads that wait for an answer give up."""

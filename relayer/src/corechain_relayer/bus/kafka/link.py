@@ -224,7 +224,7 @@ class Link(Clients):
     def give_up_producer(self) -> None:
         """After a fatal error it takes nothing more; the next `send` makes another one."""
         with self._making:
-            self._producer = None
+            self._clients.pop("producer", None)
 
     def page(self, topic: str, lane: int, start: int, end: int, limit: int) -> list[Read]:
         """Up to `limit` records from `start` on, before `end`; none where all of them are gone.
