@@ -5,12 +5,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from support.faults import HANG, PASS, FaultProxy
 from support.processes import until
 
+from corechain.devnet.postgres import PostgresServer
+from corechain.service import database
 from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
 from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
 
 A_MOMENT_S = 0.1
+WAITS_FOR_LOCK = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
 RAISE = "do $$ begin raise exception 'no' using errcode = '{}'; end $$"
 OUTAGES = {
     "the disk is full": "53100",
@@ -98,6 +102,14 @@ async def test_of_two_writers_one_is_told_that_it_is_the_second(postgres: str) -
         pass
 
 
+async def is_free(url: str, name: str) -> bool:
+    try:
+        async with writer(url, name):
+            return True
+    except WriterLockHeld:
+        return False
+
+
 async def test_a_writer_that_is_killed_in_a_statement_leaves_its_lock_at_once(
     postgres: str,
 ) -> None:
@@ -108,14 +120,38 @@ async def test_a_writer_that_is_killed_in_a_statement_leaves_its_lock_at_once(
         connection.terminate()
         await asyncio.gather(busy, return_exceptions=True)
 
-    async def is_free() -> bool:
-        try:
-            async with writer(postgres, "a lane"):
-                return True
-        except WriterLockHeld:
-            return False
+    await until(lambda: is_free(postgres, "a lane"))
 
-    await until(is_free)
+
+async def test_a_writer_that_has_vanished_loses_its_lock_and_writes_nothing_when_it_is_back(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine takes nothing any more, and closes nothing: what the server has sent is never
+    acknowledged. Without our limits that is 15 minutes, or two hours where it has sent nothing."""
+    monkeypatch.setattr(database, "GONE_SOON", database.GONE_SOON.replace("15000", "1000"))
+    url, onlooker = postgres_server.url, await connect(postgres_server.url)
+    await onlooker.execute("create table written (by text)")
+    with FaultProxy(postgres_server.port) as way:
+        async with writer(way.instead_in(url), "a lane") as gone:
+            limits = "select array_agg(setting order by name) from pg_settings where name like $1"
+            assert await gone.fetchval(limits, "tcp_%") == ["3", "5", "3", "1000"]
+            await onlooker.execute("select pg_advisory_lock(7)")
+            long = "select pg_advisory_lock(7), repeat('x', 100000000)"
+            answer = asyncio.create_task(gone.fetch(long))
+            await until(lambda: onlooker.fetchval(WAITS_FOR_LOCK))
+            way.become(HANG)
+            await onlooker.execute("select pg_advisory_unlock(7)")
+            await until(lambda: is_free(url, "a lane"))
+            async with writer(url, "a lane") as other:
+                await other.execute("insert into written values ('the other')")
+                way.become(PASS)
+                with pytest.raises(StoreUnavailable):
+                    await asked(answer)
+                with pytest.raises(StoreUnavailable):
+                    await asked(gone.execute("insert into written values ('the first')"))
+    assert await onlooker.fetchval("select array_agg(by) from written") == ["the other"]
+    await onlooker.execute("drop table written")
+    await onlooker.close()
 
 
 async def test_a_pool_asks_nothing_but_what_it_is_asked(postgres: str) -> None:
