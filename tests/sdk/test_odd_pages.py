@@ -21,7 +21,7 @@ from support.processes import PATIENCE_S
 from corechain import AsyncClient, Client
 from corechain.audit import fetch_data_file
 from corechain.documents import MalformedAnswer, WrongAnswer
-from corechain.http import UnusableEnvironment, authorities, redirect_of
+from corechain.http import UnusableEnvironment, _authorities, redirect_of
 from corechain.protocol.errors import TransportError
 from corechain.protocol.hashing import Digest26
 from corechain.steps import ApiUnavailable
@@ -182,7 +182,7 @@ ENVIRONMENTS = {
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_with_which_nothing_connects_is_named(name, deployment, monkeypatch):
     value, why = ENVIRONMENTS[name]
-    authorities.cache_clear()
+    _authorities.cache_clear()
     monkeypatch.setenv(name, value)
     client = Client("http://a.example", "http://a.example", "http://a.example", deployment)
     for ask in OF_EACH.values():
@@ -191,4 +191,4 @@ def test_an_environment_with_which_nothing_connects_is_named(name, deployment, m
         ) as caught:
             ask(client)
         assert "secret" not in str(caught.value)
-    authorities.cache_clear()
+    _authorities.cache_clear()

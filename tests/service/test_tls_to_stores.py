@@ -14,15 +14,20 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from support.kafka_secure import make_certificate
+from support.node import odd_node, result
+from support.processes import PATIENCE_S
 
+from corechain import http
 from corechain.service.database import asked, connect, create_pool, writer
-from corechain.service.errors import StoreUnavailable
+from corechain.service.errors import NodeUnavailable, StoreUnavailable
 from corechain.service.redis_credentials import RenewedTls
+from corechain.service.rpc import Rpc
 from corechain_indexer.store.cluster import cluster_of
 from corechain_indexer.store.hashes import HashReads
 from corechain_indexer.store.latest import CacheUnavailable, connect_cache, told
@@ -195,6 +200,27 @@ async def test_another_certificate_in_the_same_file_is_read_at_the_next_connecti
     assert await bus.asked(relayers.ping())
     for client in (cache, relayers):
         await client.aclose()
+
+
+async def test_a_node_is_known_by_who_is_in_the_file_of_authorities_since(
+    certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes((certificates / "other.pem").read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setattr(http, "_authorities", cache(http._authorities.__wrapped__))
+    async with (
+        odd_node(result("0x7")) as node,
+        front(node.url, certificates, asks_first=False) as tls,
+    ):
+        rpc = Rpc(f"https://127.0.0.1:{tls.port}", PATIENCE_S)
+        for now in (b"", (certificates / "other.pem").read_bytes()):
+            with pytest.raises(NodeUnavailable):
+                await rpc.chain_id()
+            file.write_bytes(now)
+        file.write_bytes((certificates / "server.pem").read_bytes())
+        assert await rpc.chain_id() == 7
+        await rpc.close()
 
 
 async def test_a_cluster_of_redis_is_known_by_the_same_options() -> None:

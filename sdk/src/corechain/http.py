@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -118,14 +118,34 @@ def _told() -> Iterator[None]:
         raise UnusableEnvironment(why) from error
 
 
-@cache
+_read: dict[str, int] = {}
+"""When a file with certificates was written that was read last, by its path."""
+
+
 def authorities() -> "ssl.SSLContext":
-    """Whom to believe, read once a process: 25 ms of CPU, the most of making a client. Raises
+    """Whom to believe, read once a process: 25 ms of CPU, the most of making a client. Who is in
+    the file of SSL_CERT_FILE since is believed, too, by all who have it. Raises
     UnusableEnvironment."""
+    path = os.environ.get("SSL_CERT_FILE")
+    if path:
+        _learn(path)
+    return _authorities()
+
+
+@cache
+def _authorities() -> "ssl.SSLContext":
     import httpx
 
     with _told():
         return httpx.create_ssl_context()
+
+
+def _learn(path: str) -> None:
+    with suppress(OSError):  # gone, or half written: at the first time that is told, and later none
+        written = os.stat(path).st_mtime_ns
+        if _read.setdefault(path, written) != written:
+            _authorities().load_verify_locations(path)
+            _read[path] = written
 
 
 def _trace(request: "httpx.Request") -> None:
