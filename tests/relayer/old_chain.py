@@ -19,7 +19,7 @@ from corechain_relayer.registry.view import RegistryView
 from relayer.test_relayer_following import REGISTRY, registered
 
 OLD = 10_000_000
-RANGE = 500_000
+RANGE = 800_000
 DEPTH = 8
 HANDFUL = 10
 PLACES = {900: 1, 1_000_000: 2, 4_000_001: 3, OLD - 300: 4, OLD - 20: 5}

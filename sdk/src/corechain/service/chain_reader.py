@@ -34,8 +34,10 @@ log = structlog.get_logger(__name__)
 NEAR_BLOCKS = 256
 """So far below the head headers are read whatever is called final: nodes of one provider differ by
 seconds, and 256 blocks are a minute on the fastest chains (0.25 s a block)."""
-HEADERS_AT_ONCE = BATCH_CALLS - 3
-"""With the logs, the final and the safe block what one HTTP request may carry."""
+REQUESTS_AT_ONCE = 8
+HEADERS_AT_ONCE = REQUESTS_AT_ONCE * BATCH_CALLS - 3
+"""With the logs, the final and the safe block what so many HTTP requests carry that are asked
+together: what is not final is 5,000 blocks long on Arbitrum, and every start reads it."""
 LOGS_AT_ONCE = 8_000
 """Logs that one range should bring: memory goes with them (measured: 130 MB at 10,000, 382 MB at
 200,000), and above 5,000 the speed no longer does."""
@@ -337,9 +339,21 @@ class ChainReader:
         return await asyncio.gather(*(self._ask_one(call, places) for call in calls))
 
     async def _in_batches(self, calls: Sequence[Call]) -> list[Any]:
-        answers = []
-        for start in range(0, len(calls), self._batch):
-            answers += await self.rpc.call_many(calls[start : start + self._batch])
+        parts = [calls[at : at + self._batch] for at in range(0, len(calls), self._batch)]
+        places = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+        async def ask(part: Sequence[Call]) -> list[Any]:
+            async with places:
+                return await self.rpc.call_many(part)
+
+        if len(parts) == 1:
+            return await self.rpc.call_many(calls)
+        found = await asyncio.gather(*map(ask, parts), return_exceptions=True)
+        answers: list[Any] = []
+        for part in found:
+            if isinstance(part, BaseException):
+                raise part
+            answers += part
         return answers
 
     async def _ask_one(self, call: Call, places: asyncio.Semaphore) -> Any:
