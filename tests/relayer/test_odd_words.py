@@ -3,6 +3,8 @@
 given a node that gives odd answers of legal JSON
   └── no question about disputes, receipts, transactions, commitments or roots ends in a mistake of
       ours: that would be a loop that failed, where an outage waits
+given a demand for a report that is none
+  └── the others are looked for
 given logs that no contract of ours writes in that order
   └── no view ends in what its follower does not expect
 """
@@ -32,7 +34,7 @@ from corechain.protocol.events import (
     RootVetoed,
 )
 from corechain.protocol.logs import topic_of
-from corechain.protocol.reading import DeviceId
+from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.receipt_events import RECEIPT_EVENTS
 from corechain.service.errors import Halt, NodeRefused
 from corechain.service.rpc import Block, Call, Log, Questions
@@ -42,7 +44,8 @@ from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.waiting import PendingRoots
 from corechain_relayer.following import IMPOSSIBLE, events_of
 from corechain_relayer.guard.chain import DisputesContract, first_block_since
-from corechain_relayer.guard.demands import DemandsView
+from corechain_relayer.guard.demands import DemandsView, OpenDemand
+from corechain_relayer.guard.finding import readable
 from corechain_relayer.receipts.contract import ReceiptContract
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rewards.command import ProposedRoots
@@ -252,3 +255,13 @@ def test_no_view_ends_in_what_its_follower_does_not_expect(told: list[Any]) -> N
                 view.take(logs)
             else:
                 view.apply(events_of(logs))
+
+
+def test_a_demanded_report_that_is_none_keeps_no_other_from_its_answer() -> None:
+    report = SignedReport(Report.of(DEVICE, 7, [Observation(1, 5, 1_000, 3)]), bytes(64)).pack()
+    empty = WHO + bytes(10) + bytes(64)
+    said = [
+        OpenDemand(bytes([n]), 0, 1, b"", b"", 9, 5, report=one)
+        for n, one in enumerate((report[:-1], report, b"", empty, report))
+    ]
+    assert [demand.id for demand in readable(said)] == [b"\1", b"\4"]

@@ -13,7 +13,7 @@ from support.processes import PATIENCE_S, until
 
 from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
-from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld, WrongDatabase
+from corechain.service.errors import Halt, NodeBusy, StoreUnavailable, WriterLockHeld, WrongDatabase
 from corechain.service.health import AllBut, Health
 from corechain.service.ops import shown_in, times_in
 from corechain.service.supervision import (
@@ -24,6 +24,8 @@ from corechain.service.supervision import (
     side_by_side,
     verdict_of,
 )
+from corechain.steps import ApiUnavailable
+from corechain_relayer.bridge.sender import gateway_away
 
 ENDS: dict[str, tuple[Exception, LoopState]] = {
     "an outage": (StoreUnavailable("away"), LoopState.WAITING),
@@ -63,6 +65,30 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("error", "state"), ENDS.values(), ids=ENDS.keys())
 def test_how_a_session_ended_says_how_its_loop_is(error: Exception, state: LoopState) -> None:
     assert verdict_of(error).state is state
+
+
+async def test_a_server_that_asks_to_be_left_alone_ends_no_pause_before_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However short the pauses of others are, and whatever a probe says of it."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    errors: list[Exception] = [
+        NodeBusy("eth_chainId", 7.0),
+        ExceptionGroup("x", [StoreUnavailable("away"), NodeBusy("eth_chainId", 9.0)]),
+        gateway_away(ApiUnavailable("busy", 503, 86_400.0)),
+    ]
+
+    async def session() -> None:
+        if errors:
+            raise errors.pop(0)
+
+    monkeypatch.setattr(supervision.asyncio, "sleep", sleep)
+    await sessions("work", session, lambda: None)
+    assert pauses == [7.0, 9.0, supervision.LONGEST_OBEYED_S]
 
 
 async def supervised(

@@ -56,12 +56,18 @@ IDLE_S = 1.0
 
 
 class GatewayUnavailable(TransportError):
-    """The gateway gave no answer that decides anything."""
+    """The gateway gave no answer that decides anything. `wait_s`: for how long it asks to be left
+    alone."""
+
+    def __init__(self, why: str, wait_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
 
 
 def gateway_away(error: CoreChainError) -> GatewayUnavailable:
     """Without its address: `/ready` of the bridge shows it."""
-    return GatewayUnavailable(f"the gateway: {reason_of(error)}")
+    wait_s = getattr(error, "retry_after_s", None) or 0.0
+    return GatewayUnavailable(f"the gateway: {reason_of(error)}", wait_s)
 
 
 class WrongDeployment(Halt):

@@ -1,11 +1,13 @@
 """In which of our batches a report is, by device and sequence: journal first, then data files."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corechain.protocol.errors import ProtocolError
 from corechain.protocol.reading import DeviceId, unpack_report
 from corechain.service.database import asked
 from corechain_relayer.aggregator.readmission import KEY_BYTES, search_all
@@ -51,7 +53,7 @@ class ReportFinder:
     async def find_all(self, demands: Collection[OpenDemand]) -> None:
         """Looks for many, so that the next `find` of each knows: the journal is asked once, each
         file is read once. Raises StoreUnavailable."""
-        wanted = [demand for demand in demands if demand.id not in self._found]
+        wanted = [demand for demand in readable(demands) if demand.id not in self._found]
         self._fresh.update(demand.id for demand in demands)
         if not wanted:
             return
@@ -80,7 +82,7 @@ class ReportFinder:
         return self._found.get(demand.id)
 
     def last_look(self, demand: OpenDemand) -> Look:
-        """Of a report that `find` has not found."""
+        """Of a report that `find` has not found. Raises KeyError for one that cannot be read."""
         return self._looked[demand.id]
 
     async def _possible(self, demands: Sequence[OpenDemand]) -> list[OpenDemand]:
@@ -104,8 +106,20 @@ class ReportFinder:
                 del kept[demand_id]
 
 
+def readable(demands: Iterable[OpenDemand]) -> list[OpenDemand]:
+    """Those whose reports are some: one that is none, as a node may say, keeps no other from its
+    answer."""
+    found = []
+    for demand in demands:
+        with suppress(ProtocolError, ValueError):
+            _times(demand)
+            found.append(demand)
+    return found
+
+
 def _times(demand: OpenDemand) -> tuple[int, int]:
-    """The first and the last observation of the demanded report."""
+    """The first and the last observation of the demanded report. Raises MalformedReport; ValueError
+    where it has none."""
     found = [o.observed_at for o in unpack_report(demand.report)[0].report.observations()]
     return min(found), max(found)
 

@@ -41,6 +41,8 @@ STANDBY_PAUSE_S = 1.0
 HALT_PAUSE_S = 10.0
 """How often a halted loop looks whether an operator has cured the cause."""
 CANCEL_AGAIN_S = 0.5
+LONGEST_OBEYED_S = 120.0
+"""A server that asks to be left alone for longer is asked again nevertheless."""
 
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -172,6 +174,12 @@ def verdict_of(error: Exception) -> LoopReport:
     return LoopReport(LoopState.WAITING, _sentence(causes[0]))
 
 
+def asked_s(error: BaseException) -> float:
+    """For how long whoever failed us asks to be left alone (Retry-After); 0 where nobody does."""
+    asked = (getattr(cause, "wait_s", None) or 0.0 for cause in causes_of(error))
+    return min(LONGEST_OBEYED_S, max(asked, default=0.0))
+
+
 def _sentence(error: BaseException) -> str:
     return str(error) if isinstance(error, CoreChainError) else reason_of(error)
 
@@ -196,8 +204,10 @@ class _Supervised:
                 self.loops.done(self.name)
                 return
             except Exception as error:
-                seconds = self._judge(error, time.monotonic() - started)
-            await self._rest(seconds)
+                asked = asked_s(error)
+                seconds = self._judge(error, time.monotonic() - started, asked)
+            # A probe that answers again says nothing of a server that is up, and busy.
+            await (asyncio.sleep(seconds) if asked else self._rest(seconds))
 
     async def _rest(self, seconds: float) -> None:
         """Only an outage may end before the pause does: a halt needs an operator."""
@@ -223,13 +233,13 @@ class _Supervised:
         self.told = None
         self.loops.set(self.name, LoopState.RUNNING)
 
-    def _judge(self, error: Exception, lasted_s: float) -> float:
+    def _judge(self, error: Exception, lasted_s: float, least_s: float) -> float:
         report = verdict_of(error)
         self.loops.set(self.name, report.state, report.reason)
         for cause in causes_of(error):
             self.loops.hear(cause)
         self.restarted()
-        seconds = self._pause_after(report.state, lasted_s)
+        seconds = max(least_s, self._pause_after(report.state, lasted_s))
         if report.state is LoopState.FAILED:
             log.critical("session failed", loop=self.name, retry_s=seconds, exc_info=error)
         elif report != self.told:  # the same words again and again would bury what is new
