@@ -2,7 +2,7 @@
 
 make mutants                                   every library; fails when a survivor is not explained
 make mutants ARGS="--only FleetTree"           one library; only prints
-make mutants ARGS="--only consumers"           guard clauses of contracts/consumer
+make mutants ARGS="--only consumers"           conditions of contracts/consumer
 make mutants ARGS=--write                      every library, and docs/mutants.md
 """
 
@@ -64,10 +64,10 @@ def run(library: str, jobs: int) -> Score:
 
 
 def unmissed_guards() -> list[str]:
-    """Complaints, one a clause that no test misses."""
+    """Complaints, one a change that no test notices."""
     count, left = guards.survivors()
-    print(f"{CONSUMERS}: {count} guard clauses, {len(left)} that no test misses", flush=True)
-    return [f"{one.path}:{one.line} is not missed by any test: {one.text}" for one in left]
+    print(f"{CONSUMERS}: {count} changes, {len(left)} that no test notices", flush=True)
+    return [f"{one.path}:{one.line} no test notices {one.text}" for one in left]
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import { ConsumerFixture } from "./ConsumerFixture.sol";
-import { Answer, Span, Tally } from "../../../contracts/consumer/AnswerTypes.sol";
+import { Answer, Span, Step, Tally } from "../../../contracts/consumer/AnswerTypes.sol";
 import { ProvenAnswers } from "../../../contracts/consumer/ProvenAnswers.sol";
 
 /// given a lane of batches, and answers for spans drawn at random (tests/vectors/consumer.json)
@@ -66,6 +66,56 @@ contract ConsumerAnswersTest is ConsumerFixture {
         found.closed = false;
         vm.expectRevert(_incomplete(_case(1).last + 1));
         asker.requireFinal(found);
+    }
+
+    function test_a_bond_answers_for_batches_from_its_first_second_on() public {
+        Tally memory found = asker.prove(_span(1), _answer(1));
+        vm.warp(found.newest + WINDOW + ANSWER + 1);
+        found.oldest = batches.bondOf(lane).since;
+        asker.requireFinal(found);
+        found.oldest -= 1;
+        vm.expectRevert(abi.encodeWithSelector(ProvenAnswers.NoBond.selector, found.batchId));
+        asker.requireFinal(found);
+    }
+
+    /// The last second in which a batch counts is the one in which the span closes.
+    function test_a_batch_of_the_closing_second_closes_nothing() public {
+        (Span memory span, Answer memory answer) = (_span(1), _answer(1));
+        span.closesAt = uint40(_committedAt(_case(1).last + 1));
+        vm.expectRevert(_incomplete(_case(1).last + 1));
+        asker.prove(span, answer);
+    }
+
+    /// Its window may touch the span by a single second.
+    function test_a_batch_is_passed_over_only_where_its_window_misses_the_span() public {
+        (uint256 i, uint256 place) = _passedOver();
+        (Span memory span, Answer memory answer) = (_span(i), _answer(i));
+        Tally memory tally = asker.begin(span, answer.before);
+        tally = asker.take(span, tally, _slice(answer.steps, 0, place));
+        Step[] memory step = _slice(answer.steps, place, place + 1);
+        (uint40 first, uint40 last) = (step[0].header.windowStart, step[0].header.windowEnd);
+        uint256 number = uint32(step[0].header.batchId);
+        (span.start, span.end) = (last + 1, type(uint40).max);
+        asker.take(span, tally, step);
+        (span.start, span.end) = (0, first - 1);
+        asker.take(span, tally, step);
+        (span.start, span.end) = (last, type(uint40).max);
+        vm.expectRevert(_incomplete(number));
+        asker.take(span, tally, step);
+        (span.start, span.end) = (0, first);
+        vm.expectRevert(_incomplete(number));
+        asker.take(span, tally, step);
+    }
+
+    /// A case, and a step of its answer that shows no leaves.
+    function _passedOver() private view returns (uint256 i, uint256 place) {
+        for (i = 0; i < _caseCount(); ++i) {
+            Answer memory answer = _answer(i);
+            for (place = 0; place < answer.steps.length; ++place) {
+                if (answer.steps[place].leaves.length == 0) return (i, place);
+            }
+        }
+        revert("every batch of every answer shows leaves");
     }
 
     function test_a_closed_tally_takes_nothing_more() public {

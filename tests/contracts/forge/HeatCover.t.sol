@@ -68,14 +68,15 @@ contract HeatCoverTest is ConsumerFixture {
         return cover.withdraw();
     }
 
+    /// With just as many readings as are asked for, and in the last second to claim.
     function test_a_hot_time_pays_the_holder_and_the_premium_is_the_underwriters() public {
-        uint256 id = _sold(_mean() - 1, 2);
+        uint256 id = _sold(_mean() - 1, uint32(_case(ANSWERED).count));
         Answer memory shown = _answer(ANSWERED);
         uint256 last = _toTheEnd() - 1;
         vm.warp(last + 1);
         vm.expectRevert(abi.encodeWithSelector(ProvenAnswers.NotFinal.selector, uint40(last + 1)));
         cover.claim(id, shown.steps, shown.behind);
-        vm.warp(last + 2);
+        vm.warp(cover.policyOf(id).terms.claimUntil);
         vm.prank(stranger);
         cover.claim(id, shown.steps, shown.behind);
         assertEq(_withdraws(holder), PAYOUT);
@@ -180,6 +181,14 @@ contract HeatCoverTest is ConsumerFixture {
         vm.prank(underwriter);
         vm.expectRevert(HeatCover.InvalidTerms.selector);
         cover.offer{ value: sent }(terms);
+    }
+
+    function test_a_moment_may_be_covered_with_a_second_to_claim() public {
+        HeatCover.Terms memory terms = _terms(0, 1);
+        (terms.end, terms.closesAt) = (terms.start, terms.start);
+        terms.claimUntil = terms.closesAt + uint40(WINDOW + ANSWER) + 1;
+        vm.prank(underwriter);
+        assertEq(cover.offer{ value: PAYOUT }(terms), 0);
     }
 
     /// This contract takes no ether.
