@@ -46,13 +46,6 @@ def home(deployed_home: Path, tmp_path: Path) -> Path:
     return shutil.copytree(deployed_home, tmp_path / "home")
 
 
-@pytest.fixture
-def network(home: Path) -> Iterator[Network]:
-    """To be left broken."""
-    with Network(home, ports=Ports.free(), services=RELAYER) as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 def kept(deployed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """One for all tests that leave it whole: a start costs three CPU seconds."""
@@ -75,6 +68,16 @@ def test_a_started_network_is_ready_and_says_where_it_is(kept: Network) -> None:
     assert Path(written["deployment"]) == kept.manifest
     assert written["operator"]["RELAYER_RPC_URL"] == kept.urls.anvil
     assert written["operator"]["RELAYER_DATABASE_URL"] == kept.databases.database_url("relayer")
+
+
+def test_the_embedded_network_guards_its_bond(kept: Network) -> None:
+    """With a key of its own that can pay."""
+    _, body = probe(kept.ports.relayer, "/ready")
+    answer = json.loads(body)
+    assert {"guard", "guard-answers", "guard-funds", "watchtower"} <= answer["loops"].keys()
+    assert "warnings" not in answer
+    keys = [v for name, v in kept.environment("relayer").items() if name.endswith("_KEY")]
+    assert len(set(keys)) == len(keys) == 5
 
 
 def test_a_second_start_in_the_same_home_goes_on_with_the_same_chain(
@@ -120,13 +123,14 @@ def test_a_killed_process_can_be_restarted_at_its_address(kept: Network, name: s
     kept.check()
 
 
-def test_a_process_that_dies_by_itself_is_reported_with_its_log(network: Network) -> None:
-    network.check()
-    os.kill(network.pids()["relayer"], signal.SIGKILL)
-    assert eventually(lambda: "relayer" not in network.pids())
+def test_a_process_that_dies_by_itself_is_reported_with_its_log(kept: Network) -> None:
+    kept.check()
+    os.kill(kept.pids()["relayer"], signal.SIGKILL)
+    assert eventually(lambda: "relayer" not in kept.pids())
     with pytest.raises(ServerDied, match="relayer ended with exit code -9") as died:
-        network.check()
+        kept.check()
     assert "serving" in died.value.tail
+    kept.restart("relayer")
 
 
 def test_one_home_holds_one_network(kept: Network) -> None:
@@ -154,16 +158,21 @@ def test_a_service_that_refuses_its_settings_is_quoted(home: Path) -> None:
     assert mentioning(home) == []
 
 
-def test_a_service_that_is_never_ready_says_what_it_lacks(network: Network) -> None:
-    network.kill("relayer")
-    network.kill("anvil")
-    service = network.server("relayer")
-    service.start_limit_s = 30.0  # a busy machine takes ten to answer at all
+def test_a_service_that_is_never_ready_says_what_it_lacks(
+    kept: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.kill("relayer")
+    kept.kill("anvil")
+    service = kept.server("relayer")
     words = r"not ready within 30 s .*failing: (\w+, )*node"  # others may be late, too
-    with pytest.raises(ServerNotStarted, match=words) as refused:
-        service.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "start_limit_s", 30.0)  # a busy machine takes ten to answer at all
+        with pytest.raises(ServerNotStarted, match=words) as refused:
+            service.start()
     assert "view not refreshed" in refused.value.tail
     assert not service.running
+    kept.restart("anvil")
+    kept.restart("relayer")
 
 
 def test_a_chain_that_was_lost_is_not_mixed_with_what_the_databases_remember(home: Path) -> None:
@@ -214,16 +223,6 @@ def test_each_process_of_a_relayer_has_a_port_for_operations_of_its_own(tmp_path
     for kept in ("0", "a port"):
         network = Network(tmp_path, settings={"RELAYER_OPS_PORT": kept}, one_process=False)
         assert network._processes("relayer")[3].settings["RELAYER_OPS_PORT"] == kept
-
-
-def test_the_embedded_network_guards_its_bond(network: Network) -> None:
-    """With a key of its own that can pay."""
-    _, body = probe(network.ports.relayer, "/ready")
-    answer = json.loads(body)
-    assert {"guard", "guard-answers", "guard-funds", "watchtower"} <= answer["loops"].keys()
-    assert "warnings" not in answer
-    keys = [v for name, v in network.environment("relayer").items() if name.endswith("_KEY")]
-    assert len(set(keys)) == len(keys) == 5
 
 
 def test_gateway_and_aggregator_of_a_network_share_a_key_that_only_its_owner_reads(

@@ -1,4 +1,8 @@
-"""The `corechain` command as a user runs it: another process, nothing but its words."""
+"""The `corechain` command as a user runs it: another process, nothing but its words.
+
+It is forked with its modules loaded, unless its environment says which. What loading them costs,
+and that a command finds what it needs, is for tests/sdk/test_cli.py.
+"""
 
 import os
 import subprocess
@@ -6,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from support.forked import completed, may_fork
 from support.processes import PATIENCE_S
 
 PROGRAM = "corechain.cli"
@@ -22,12 +27,15 @@ def environment(changes: Mapping[str, str] = NOTHING) -> dict[str, str]:
 def corechain(
     *arguments: str | Path, cwd: Path | None = None, changes: Mapping[str, str] = NOTHING
 ) -> "subprocess.CompletedProcess[str]":
+    words, given = [*map(str, arguments)], environment(changes)
+    if may_fork(given):
+        return completed(PROGRAM, words, given, cwd)
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*COMMAND, *words],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=environment(changes),
+        env=given,
         timeout=PATIENCE_S,
         check=False,
     )

@@ -96,13 +96,13 @@ def begin(
 
 
 def completed(
-    program: str, words: Sequence[str], environment: Mapping[str, str]
+    program: str, words: Sequence[str], environment: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """`python -m program words…` to its end, which must come. Raises subprocess.TimeoutExpired."""
     assert may_fork(environment)
     with tempfile.TemporaryDirectory() as place:
         output, errors = Path(place, "output"), Path(place, "errors")
-        places = str(output), str(errors)
+        places = str(output), str(errors), str(cwd or Path.cwd())
         running = Forked(run_command, program, [*words], dict(environment), *places)
         try:
             code = running.wait(PATIENCE_S)
@@ -113,9 +113,17 @@ def completed(
 
 
 def run_command(
-    program: str, words: Sequence[str], environment: Mapping[str, str], log: str, errors: str = ""
+    program: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    log: str,
+    errors: str = "",
+    folder: str = "",
 ) -> None:
-    """The target: what `python -m program words…` does. Its errors go to the log, or elsewhere."""
+    """The target: what `python -m program words…` does, in the folder where it is, or another one.
+    Its errors go to the log, or elsewhere."""
+    if folder:
+        os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     with open(log, "ab") as file, open(errors or log, "ab") as other:
