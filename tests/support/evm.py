@@ -6,7 +6,7 @@ What a contract refuses is raised as `Refused`, which the models raise too: so b
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from eth_abi.abi import decode, encode
@@ -111,6 +111,10 @@ class Contract:
     kind: str
     address: bytes
 
+    @cached_property
+    def _place(self) -> str:
+        return _hex(self.address)
+
     def encode(self, function: str, *arguments: object) -> bytes:
         shape = _function(self.kind, function, len(arguments))
         return shape.hash_[:4] + encode(shape.inputs, arguments)
@@ -122,7 +126,7 @@ class Contract:
 
     def send_raw(self, sender: bytes, data: bytes) -> bytes:
         """A transaction with calldata of our own making. Raises Refused."""
-        return self.evm.call(_hex(sender), _hex(self.address), data)
+        return self.evm.call(_hex(sender), self._place, data)
 
     def send_packed(self, sender: bytes, function: str, packed: bytes) -> tuple[Any, ...]:
         """A transaction with packed bytes behind the selector. Raises Refused."""
@@ -131,14 +135,13 @@ class Contract:
 
     def words(self, function: str, *arguments: object) -> tuple[int, ...]:
         """What a view answers, as numbers: its 32-byte words."""
-        question = _view(self.kind, function, arguments)
-        answer = self.evm.call(_READER, _hex(self.address), question)
+        answer = self.evm.answer(self._place, _view(self.kind, function, arguments))
         return tuple(int.from_bytes(answer[at : at + 32]) for at in range(0, len(answer), 32))
 
     def events(self, name: str) -> list[Event]:
         """What this contract logged by that name in the last transaction."""
         (shape,) = (found for found in _shapes(self.kind, "event") if found.name == name)
-        logs = [log for log in self.evm.logs() if log.address.lower() == _hex(self.address)]
+        logs = [log for log in self.evm.logs() if log.address.lower() == self._place]
         return [
             Event(name, _topics(shape, log) + _decoded(shape.inputs, log.data[1]))
             for log in logs
@@ -185,6 +188,13 @@ class Evm:
         try:
             with self._as_account(sender):
                 return bytes(self._evm.message_call(sender, to, data))
+        except RuntimeError as error:
+            raise self._refusal(str(error)) from None
+
+    def answer(self, to: str, question: bytes) -> bytes:
+        """Of a view: models ask hundreds of thousands, so nothing else is done. Raises Refused."""
+        try:
+            return bytes(self._evm.message_call(_READER, to, question))
         except RuntimeError as error:
             raise self._refusal(str(error)) from None
 

@@ -227,7 +227,8 @@ class Node:
         left_s = self._held.left_s()
         if left_s > patience_s:
             raise ChainBusy(f"{method}: {shown_url(self.url, path=False)}: busy", left_s)
-        time.sleep(left_s)
+        if left_s > 0:  # to sleep for nothing gives the processor away, at each question
+            time.sleep(left_s)
         return left_s
 
     def _posted(self, method: str, request: Any, most: int) -> Any:
