@@ -94,7 +94,7 @@ class SecureKafkaServer(KafkaServer):
             "sasl.mechanism.inter.broker.protocol": MECHANISM,
             f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": f"{_LOGIN};",
             # Who has an old password is found out while a test waits, not at the next connection.
-            "connections.max.reauth.ms": "3000",
+            "connections.max.reauth.ms": "2000",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._key),
             # It talks to itself before it serves, and has to believe itself.
