@@ -12,6 +12,7 @@ import errno
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -149,6 +150,13 @@ def test_a_file_is_written_as_a_whole_or_stays(tmp_path, monkeypatch):
         write_whole(path, "second")
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
     assert path.read_text() == "first"
+
+
+def test_threads_that_write_one_file_leave_one_of_theirs(tmp_path):
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda n: write_whole(tmp_path / "a", str(n % 10) * 999), range(40)))
+    assert len(set((tmp_path / "a").read_text())) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_link_stays_one_and_a_file_beside_which_none_can_be_made_is_written_in_place(tmp_path):

@@ -21,6 +21,7 @@ from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import open_signed
 from corechain.devnet.fleet.signing import Order, sign_file, tasks_of
 from corechain.devnet.network import Network
+from corechain.held_files import FileInUse, held
 from corechain.output_files import writable
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.keys import KeyType, verify
@@ -93,6 +94,8 @@ def test_several_processes_write_the_same_file_as_one(
     order = Order("tests", CHAIN, REGISTRY, Replay(Shape(90, 2), START))
     monkeypatch.setattr("corechain.devnet.fleet.signing.TASK_REPORTS", 16)
     alone, together = tmp_path / "alone", tmp_path / "together"
+    with held(alone.with_name(alone.name + ".part")), pytest.raises(FileInUse):
+        sign_file(order, alone, 1)  # another run is at it
     sign_file(order, alone, 1)
     sign_file(order, together, 2)
     assert alone.read_bytes() == together.read_bytes()

@@ -137,10 +137,12 @@ def test_a_channel_without_an_agreed_price_pays_nothing() -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=15,
 )
 FIELDS = ["scheme", "network", "asset", "amount", "payTo", "extra"]
 
 
+@settings(max_examples=60)
 @given(st.sampled_from(FIELDS), JSON)
 def test_no_offer_is_an_accident(name: str, value: Any) -> None:
     try:
@@ -162,6 +164,7 @@ def test_no_document_is_an_accident(document: Any) -> None:
     assert mine.spent == 0
 
 
+@settings(max_examples=60)
 @given(JSON | st.integers(0, 2**130).map(str))
 def test_a_receipt_never_counts_more_than_its_voucher_promised(charged: Any) -> None:
     mine = channel(spent=5 * PRICE)

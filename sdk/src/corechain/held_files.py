@@ -3,6 +3,8 @@ place in a file, would mix with the first one."""
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from corechain.protocol.errors import CoreChainError
@@ -23,6 +25,17 @@ class FileInUse(CoreChainError):
             "another file"
         )
         self.path = str(path)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A file, which is made where it is not there, for this writer alone. Raises FileInUse,
+    OSError."""
+    handle = hold(path)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def hold(path: Path) -> int:

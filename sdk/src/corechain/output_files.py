@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from corechain.paths import draft_of
+
 
 def writable(path: Path | None) -> Path | None:
     """The same path, as a callback of an option. Raises BadParameter where no file can be made."""
@@ -53,7 +55,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = draft_of(path)
     try:
         with draft.open("w") as file:
             file.write(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corechain.documents import MalformedAnswer, ReceiptJson, WrongAnswer
-from corechain.paths import file_path
+from corechain.paths import draft_of, file_path
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import InvalidProof, ProtocolError
 from corechain.protocol.hashing import DIGEST_BYTES, hash26
@@ -82,7 +82,7 @@ class KeptReceipt:
     def save(self, path: Path | str) -> None:
         """Writes it to a file, whole or not at all; returns when it is on the disk."""
         target = file_path(path)
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft = draft_of(target)
         try:
             with draft.open("wb") as file:
                 file.write(self.pack())

@@ -15,6 +15,7 @@ from corechain.devnet.fleet.keys import fleet_key
 from corechain.devnet.fleet.replay import Replay
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import create
+from corechain.held_files import held
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId, Report
@@ -155,9 +156,10 @@ def sign_file(order: Order, path: Path, jobs: int, progress: Progress = lambda d
     """Writes the file; `progress` hears how many reports were signed since it last did.
 
     The file gets its name when it is whole: an interrupted run leaves nothing that looks like one.
+    Raises FileInUse while another run signs it, OSError.
     """
     shape, part = order.replay.shape, path.with_name(path.name + ".part")
-    with worker_pool(jobs) as pool:
+    with held(part), worker_pool(jobs) as pool:
         devices = all_device_ids(order.name, order.key_type, shape.devices, pool)
         head = Head(order.chain_id, order.registry, order.key_type, shape, devices)
         try:
