@@ -39,8 +39,10 @@ FAR_BLOCKS = 20_000
 MUCH_BLOCKS = 1_000
 """So much reading is kept at once when it is done."""
 WAIT_S = 0.25
-STORE_S, LOAD_S = 2.0, 30.0
+STORE_S, LOAD_S, FORGET_S = 2.0, 30.0, 10.0
 """A database that hangs keeps nobody from the chain for longer; what it has of years takes time."""
+LOGS_A_SECOND = 1_000
+"""A slow database writes as many."""
 RETRY_S = 5.0
 """How long it is not asked again, then."""
 TOLD_EVERY_S = 10.0
@@ -207,10 +209,12 @@ class KeptLogs:
             # The view has passed it over. Kept, it would be missing for good; asked for anew, it
             # may be another.
             self._lose("the node has sent a log that cannot be")
-        elif await _within(self.store.keep(self.through, final, logs, self._about(logs)), LOAD_S):
+            return
+        kept = self.store.keep(self.through, final, logs, self._about(logs))
+        if await _within(kept, STORE_S + len(logs) / LOGS_A_SECOND):
             self._stands_at(final)
             if self.window:
-                await _within(self.store.forget_before(final.number - self.window), LOAD_S)
+                await _within(self.store.forget_before(final.number - self.window), FORGET_S)
         else:
             await self._agree(final)
 

@@ -12,14 +12,23 @@ and leaves out what it has not seen. So (docs/decisions/0010-complete-or-asked-a
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from corechain.service.blooms import claims, explained, is_telling, mask_of
+from corechain.service.chain_questions import (
+    MARKS,
+    by_number,
+    header_in,
+    place_of,
+    ref_of,
+    safe_in,
+)
 from corechain.service.errors import AnswerOverLimit, NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.finality import Finality
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
@@ -27,7 +36,7 @@ from corechain.service.known_chain import Behind, Change, Extended, Final, Known
 from corechain.service.log_table import leading, parse_logs, read_logs
 from corechain.service.reconcile import Ref
 from corechain.service.rpc import BATCH_CALLS, Call, Questions, log_query
-from corechain.service.words import Block, Log, parse_block, to_hex
+from corechain.service.words import Block, Log, to_hex
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +55,25 @@ FIRST_RANGE_BLOCKS = 64
 GROWTH, GROWTH_ONCE_REFUSED = 2.0, 1.25
 """A range that a node refused is refused again when it is doubled at once: half of all questions
 would be asked in vain."""
+FAR_FOR_S = 5.0
+"""So long head and final block are not asked for again while pieces far below them are read: they
+only say where that ends, and two of three requests were for them."""
 QUESTIONS_AT_ONCE = 8
 """Requests in flight where a node takes no batches, or blocks are asked about one by one."""
+
+
+class _Ahead(NamedTuple):
+    """Head and final block while there is much to read below them, and when they were asked for."""
+
+    head: Block
+    final: Final
+    asked_at: float
+
+    def is_far_from(self, tip: Ref | None) -> bool:
+        """Whether the next piece is one of those, and they are not too old for it."""
+        end = min(self.final.number, self.head.number - NEAR_BLOCKS)
+        is_new = time.monotonic() < self.asked_at + FAR_FOR_S
+        return is_new and tip is not None and tip.number < end
 
 
 @dataclass(slots=True)
@@ -79,6 +105,7 @@ class ChainReader:
     _blooms_lie: bool = False
     _batch: int = BATCH_CALLS
     _forks: ForkFinder = field(init=False)
+    _ahead: _Ahead | None = None
 
     def __post_init__(self) -> None:
         self._forks = ForkFinder(self.rpc, self.set_back_after_s)
@@ -98,9 +125,12 @@ class ChainReader:
 
         Raises ChainReplaced, NodeUnavailable.
         """
-        head = await self.rpc.head()
+        tip = await known.tip()
+        ahead, self._ahead = self._ahead, None
+        is_far = ahead is not None and ahead.is_far_from(tip)
+        head = ahead.head if ahead and is_far else await self.rpc.head()
         try:
-            change = await self._change(known, head)
+            change = await self._change(known, tip, head, ahead if is_far else None)
         except NodeBehind as error:
             self.noticed("behind")
             self.behind = str(error)
@@ -118,8 +148,9 @@ class ChainReader:
         assert self.finality is not None  # made by __post_init__
         return self.finality
 
-    async def _change(self, known: Known, head: Block) -> Change:
-        tip = await known.tip()
+    async def _change(
+        self, known: Known, tip: Ref | None, head: Block, ahead: _Ahead | None
+    ) -> Change:
         if tip is None:
             return await self._begin(head)
         if head.number <= tip.number:
@@ -129,9 +160,13 @@ class ChainReader:
             return UpToDate(head)
         self._forks.caught_up()
         if head.number - NEAR_BLOCKS > tip.number:
-            final = self._final(await self._ask(MARKS), head)
-            if final.number > tip.number:
-                return await self._deep(known, tip, head, final)
+            if ahead is None:
+                asked_at = time.monotonic()
+                ahead = _Ahead(head, self._final(await self._ask(MARKS), head), asked_at)
+            if ahead.final.number > tip.number:
+                change = await self._deep(known, tip, head, ahead.final)
+                self._ahead = ahead
+                return change
         return await self._near(known, tip, head)
 
     async def _begin(self, head: Block) -> Extended:
@@ -145,12 +180,12 @@ class ChainReader:
             child = head if head.number == number + 1 else await self._block(number + 1)
             return Extended([], [Ref(number, child.parent)], head, Final(0))
         block = head if head.number == number else await self._block(number)
-        return Extended([], [_ref(block)], head, Final(0))
+        return Extended([], [ref_of(block)], head, Final(0))
 
     def _final(self, answers: Sequence[Any], head: Block) -> Final:
         """The node's word on what is final and safe, as far as it may be believed."""
         raw_final, raw_safe = answers
-        final, safe = self._finality.judge(raw_final, head), _safe(raw_safe, head)
+        final, safe = self._finality.judge(raw_final, head), safe_in(raw_safe, head)
         return replace(final, safe=safe.number, safe_hash=safe.hash) if safe else final
 
     # ---------------------------------------------------------------- near the head
@@ -160,9 +195,9 @@ class ChainReader:
         blocks = min(self._step, self.max_range, HEADERS_AT_ONCE)
         last = min(tip.number + blocks, head.number)
         numbers = [n for n in range(first, last + 1) if n != head.number]
-        calls = [*map(_by_number, numbers), self._logs_between(first, last), *MARKS]
+        calls = [*map(by_number, numbers), self._logs_between(first, last), *MARKS]
         *raw, raw_logs, raw_final, raw_safe = await self._ask_range(calls, last - tip.number)
-        headers = [_header(item, n) for item, n in zip(raw, numbers, strict=True)]
+        headers = [header_in(item, n) for item, n in zip(raw, numbers, strict=True)]
         headers += [head] if last == head.number else []
         if headers[0].parent != tip.hash:
             return await self._forks.find(known, tip, head)
@@ -170,7 +205,7 @@ class ChainReader:
             raise NodeBehind("the node's blocks are of two branches")
         logs = await self._all_logs(headers, self._readable(raw_logs, first, last))
         self._fit(len(logs), len(headers))
-        refs = [_ref(block) for block in headers]
+        refs = [ref_of(block) for block in headers]
         return Extended(logs, refs, head, self._final([raw_final, raw_safe], head))
 
     def _readable(self, raw: Any, first: int, last: int) -> Sequence[Log]:
@@ -197,7 +232,7 @@ class ChainReader:
             return logs
         self.noticed("logs")
         log.info("the node left out logs", blocks=sum(map(bool, found)))
-        return sorted([*logs, *(entry for part in found for entry in part)], key=_place)
+        return sorted([*logs, *(entry for part in found for entry in part)], key=place_of)
 
     def _check_hashes(self, logs: Sequence[Log], headers: Mapping[int, Block]) -> None:
         """Each log is of the block that its height has. A filter that denies one is not believed
@@ -244,7 +279,7 @@ class ChainReader:
             del query["address"]  # an empty list means "of nobody" to some nodes
         calls = [Call("eth_getBlockByHash", (name, False)), Call("eth_getLogs", (query,))]
         raw, raw_logs = await self._ask(calls)
-        if _header(raw, block.number).hash != block.hash:
+        if header_in(raw, block.number).hash != block.hash:
             raise NodeUnavailable(f"the node sent another block than {name}")
         if isinstance(raw_logs, AnswerOverLimit) and addresses:
             # The smallest that can be asked for: to wait for the node would not help.
@@ -262,11 +297,11 @@ class ChainReader:
         while True:
             last = min(tip.number + self._step, end)
             first = tip.number + 1
-            calls = [_by_number(first), self._logs_between(first, last), _by_number(last)]
+            calls = [by_number(first), self._logs_between(first, last), by_number(last)]
             raw_first, raw_logs, raw_last = await self._ask_range(calls, last - tip.number)
-            if _header(raw_first, first).parent != tip.hash:
+            if header_in(raw_first, first).parent != tip.hash:
                 return await self._forks.find(known, tip, head)
-            through = _header(raw_last, last)
+            through = header_in(raw_last, last)
             if not isinstance(raw_logs, NodeRefused):
                 break
             self._shrink(raw_logs)
@@ -274,7 +309,7 @@ class ChainReader:
         if left_out := await self._end_of(logs, through):
             logs = [*logs, *left_out]
         self._fit(len(logs), last - tip.number)
-        return Extended(logs, [_ref(through)], head, final)
+        return Extended(logs, [ref_of(through)], head, final)
 
     async def _ask_range(self, calls: Sequence[Call], blocks: int) -> list[Any]:
         """About a range. A node that fails over it, by a timeout or by an answer without end, is
@@ -324,8 +359,8 @@ class ChainReader:
         return Call("eth_getLogs", (log_query(self.addresses, kinds, span),))
 
     async def _block(self, number: int) -> Block:
-        (raw,) = await self._ask([_by_number(number)])
-        return _header(raw, number)
+        (raw,) = await self._ask([by_number(number)])
+        return header_in(raw, number)
 
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
         """Results in order, from one node if it can be; a refused call stands as NodeRefused."""
@@ -362,37 +397,3 @@ class ChainReader:
                 return await self.rpc.call(call.method, *call.params)
             except NodeRefused as error:
                 return error
-
-
-MARKS = [Call("eth_getBlockByNumber", (tag, False)) for tag in ("finalized", "safe")]
-
-
-def _ref(block: Block) -> Ref:
-    return Ref(block.number, block.hash)
-
-
-def _safe(raw: Any, head: Block) -> Block | None:
-    """What a node calls safe; None where it does not say, which leaves safe what was so."""
-    if raw is None or isinstance(raw, NodeRefused):
-        return None
-    block = parse_block(raw)
-    # A node may be ahead of the one with our head.
-    return block if block.number <= head.number else None
-
-
-def _place(entry: Log) -> tuple[int, int]:
-    return entry.block_number, entry.index
-
-
-def _by_number(number: int) -> Call:
-    return Call("eth_getBlockByNumber", (hex(number), False))
-
-
-def _header(raw: Any, number: int) -> Block:
-    """Raises NodeBehind for null or a refusal, NodeUnavailable for another block."""
-    if raw is None or isinstance(raw, NodeRefused):
-        raise NodeBehind(f"the node has not seen block {number}")
-    block = parse_block(raw)
-    if block.number != number:
-        raise NodeUnavailable(f"the node sent block {block.number} for block {number}")
-    return block
