@@ -27,6 +27,7 @@ from chaos.quick import quicken
 from chaos.rests import batch_of
 from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
+from corechain_relayer import behind
 from corechain_relayer.aggregator import sealing
 from corechain_relayer.aggregator import service as aggregator
 from corechain_relayer.challenger import again
@@ -42,6 +43,7 @@ MODULES = (
     again,
     aggregator,
     alerts,
+    behind,
     budget,
     challenger_alerts,
     challenger_service,

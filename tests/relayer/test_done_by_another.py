@@ -15,12 +15,12 @@ import pytest
 
 from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeBehind
+from corechain_relayer import behind
 from corechain_relayer.challenger import wanting as wanting_of
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
 from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter import look
 from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.settled import Found
 from relayer.queues import KEY, Queue
@@ -82,7 +82,7 @@ async def test_what_another_transaction_did_counts_when_its_block_is_on_our_node
         await queue.submitter.step()
 
     await settle(keccak(b"of another fork"))
-    monkeypatch.setattr(look, "BEHIND_LIMIT_S", 0.0)
+    monkeypatch.setattr(behind, "BEHIND_LIMIT_S", 0.0)
     with pytest.raises(NodeBehind):
         await settle(keccak(b"of another fork"))
     assert (await queue.book.find(KEY)).state == State.QUEUED

@@ -86,7 +86,7 @@ async def test_a_server_that_asks_to_be_left_alone_ends_no_pause_before_that(
         if errors:
             raise errors.pop(0)
 
-    monkeypatch.setattr(supervision.asyncio, "sleep", sleep)
+    monkeypatch.setattr("corechain.service.supervision.asyncio.sleep", sleep)
     await sessions("work", session, lambda: None)
     assert pauses == [7.0, 9.0, supervision.LONGEST_OBEYED_S]
 

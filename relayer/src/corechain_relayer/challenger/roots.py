@@ -16,6 +16,7 @@ from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Block, Questions
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.position import Committed
+from corechain_relayer.behind import rounds_forever
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.again import Again
 from corechain_relayer.challenger.alerts import WRONG_ROOT, ChallengerAlerts
@@ -82,9 +83,7 @@ class RootWatch:
         self._again = Again(self.retry_s)
 
     async def watch_forever(self, poll_s: float) -> None:
-        while True:
-            await self.round()
-            await asyncio.sleep(poll_s)
+        await rounds_forever(self.round, poll_s)
 
     async def round(self) -> None:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""

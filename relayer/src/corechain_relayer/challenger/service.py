@@ -13,6 +13,7 @@ from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
 from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Block
+from corechain_relayer.behind import rounds_forever
 from corechain_relayer.challenger.again import Again, Doubts
 from corechain_relayer.challenger.alerts import (
     FRAUD,
@@ -93,9 +94,7 @@ class Challenger:
         self._wanting = Wanting(self.store, self.alerts, self.work)
 
     async def watch_forever(self, poll_s: float) -> None:
-        while True:
-            await self.round()
-            await asyncio.sleep(poll_s)
+        await rounds_forever(self.round, poll_s)
 
     async def round(self) -> None:
         """One look at all that can be challenged. Raises the outage that keeps it from that."""

@@ -9,6 +9,7 @@ import structlog
 
 from corechain.protocol.errors import TransportError
 from corechain.service.rpc import Block, Log
+from corechain_relayer.behind import rounds_forever
 from corechain_relayer.following import Follower
 from corechain_relayer.guard.alerts import TOO_LATE, Alerts
 from corechain_relayer.guard.answers import Unanswerable
@@ -82,9 +83,7 @@ class Guard:
     _not_before: dict[bytes, float] = field(default_factory=dict)
 
     async def watch_forever(self, poll_s: float) -> None:
-        while True:
-            await self.round()
-            await asyncio.sleep(poll_s)
+        await rounds_forever(self.round, poll_s)
 
     async def round(self) -> None:
         """One look at every open demand. Raises the outage that kept it from one, after the others

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 BLOCKS_A_ROUND = 64
 """Blocks with confirmed intents that one round asks about. One is enough while the chain grows."""
-BEHIND_LIMIT_S = 5.0
+LOWER_LIMIT_S = 5.0
 """Nodes behind one address differ for moments; a head that stays lower is of a chain set back."""
 
 
@@ -57,8 +57,6 @@ class Watch:
     sender: bytes
     metrics: Metrics
     _head: Block | None = None
-    behind_since: float | None = None
-    """Since when no round came to its end for want of what the node has not seen."""
     _lower_since: float | None = None
     _doubtful: bool = True
     """Whether a reorg may have taken confirmed blocks that were not asked for yet."""
@@ -70,22 +68,13 @@ class Watch:
         if before is not None and head.number < before.number:
             now = time.monotonic()
             self._lower_since = self._lower_since or now
-            if now - self._lower_since < BEHIND_LIMIT_S:
+            if now - self._lower_since < LOWER_LIMIT_S:
                 return None
         self._lower_since = None
         if before is None or (head.hash != before.hash and head.parent != before.hash):
             self._doubtful = True
         self._head = head
         return look
-
-    def bear(self, error: NodeBehind) -> None:
-        """Nodes differ for moments. Raises the error once that has lasted."""
-        now = time.monotonic()
-        if self.behind_since is None:
-            self.behind_since = now
-            log.info("the node is behind: it is asked again", why=str(error))
-        if now - self.behind_since >= BEHIND_LIMIT_S:
-            raise error
 
     async def review(self, look: NodeLook) -> Reviewed:
         """Takes back what a reorg took, and makes final what is."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from corechain.service.errors import NodeBehind, NodeRefused
+from corechain.service.errors import NodeRefused
+from corechain_relayer.behind import Moments
 from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import Purse, Spending
@@ -76,6 +77,7 @@ class Submitter:
     clock: Callable[[], float] = time.time
     memory: Memory = field(default_factory=Memory)
     grounds: Grounds = solid
+    moments: Moments = field(default_factory=Moments)
     watch: Watch = field(init=False)
     held: Held = field(init=False)
     outgoing: Outgoing = field(init=False)
@@ -91,13 +93,7 @@ class Submitter:
     async def step(self) -> bool:
         """One round. True when it did something, so that another is worth it at once. What the next
         look may cure ends no session: NodeBehind is raised only where it lasts."""
-        try:
-            did = await self._round()
-        except NodeBehind as error:
-            self.watch.bear(error)
-            return False
-        self.watch.behind_since = None
-        return did
+        return await self.moments.borne(self._round(), False)
 
     async def _round(self) -> bool:
         if await self._is_still_full():
