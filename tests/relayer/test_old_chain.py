@@ -32,6 +32,7 @@ from typing import Any
 import pytest
 from support.fake_chain import encoded
 from support.long_chain import hash_of
+from support.processes import PATIENCE_S
 from support.provider import Habits
 
 from corechain.deployment import DeployedContract, Deployment
@@ -195,7 +196,7 @@ async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(databas
     async with old_chain(database) as world:
         few = in_time(node_at([world.chain.url, "http://127.0.0.1:1"], 2, 5.0, 64), 0.001)
         follower = world.follower(few)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while follower.seen is None:
                 follower._asked_at = -1e9
                 await follower.refresh_or_log()
