@@ -3,6 +3,8 @@
 given a gateway that answers 503 with Retry-After
   when the sender has patience, he asks again after the time that was named, and a part more
   when he has none, or too little for the time named, he hears it at once
+given an API that lets a reader of many pages ask so and so often
+  he waits for the next page as he is told, for a minute at most; any other refusal he hears
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.http import Script, answers
 
-from corechain import deliveries
+from corechain import deliveries, insisting
 from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
@@ -54,7 +56,7 @@ def test_each_wait_is_as_long_as_was_asked_and_all_together_no_longer_than_allow
     if delivered:
         assert len(pauses) == len(waits)
     else:
-        assert patience_s < 1.5 * (sum(waits) + deliveries.LEAST_PAUSE_S * len(waits)) + 1e-6
+        assert patience_s < 1.5 * (sum(waits) + insisting.LEAST_PAUSE_S * len(waits)) + 1e-6
 
 
 def test_a_fleet_that_was_refused_together_comes_back_spread() -> None:
@@ -70,11 +72,35 @@ def test_who_is_not_told_when_to_come_again_does_not_guess() -> None:
 def test_both_clients_wait_and_ask_again(deployment) -> None:
     with answers(BUSY) as url:
         with Client(url, url, url, deployment) as client, pytest.raises(ApiUnavailable):
-            client.send_reports([REPORT], patience_s=2 * deliveries.LEAST_PAUSE_S)
+            client.send_reports([REPORT], patience_s=2 * insisting.LEAST_PAUSE_S)
 
         async def ask() -> None:
             async with AsyncClient(url, url, url, deployment) as other:
-                await other.send_reports([REPORT], patience_s=2 * deliveries.LEAST_PAUSE_S)
+                await other.send_reports([REPORT], patience_s=2 * insisting.LEAST_PAUSE_S)
 
         with pytest.raises(ApiUnavailable):
             asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("status", "wait_s", "waits"),
+    [(429, 2.0, True), (429, 61.0, False), (429, None, False), (503, 2.0, False)],
+)
+def test_who_reads_many_pages_waits_for_the_next_as_he_is_told(
+    status: int, wait_s: float | None, waits: bool
+) -> None:
+    asked = Request("api", "GET", "/v1/history")
+    flow = insisting.page_of_many(asked)
+    assert next(flow) == asked
+    refusal = ApiUnavailable("too many", status, wait_s)
+    if not waits:
+        with pytest.raises(ApiUnavailable, match="too many"):
+            flow.throw(refusal)
+        return
+    pause = flow.throw(refusal)
+    assert isinstance(pause, Pause)
+    assert 2.0 <= pause.seconds <= 3.0
+    assert next(flow) == asked
+    with pytest.raises(StopIteration) as done:
+        flow.send({"items": []})
+    assert done.value.value == {"items": []}

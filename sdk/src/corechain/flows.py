@@ -19,6 +19,7 @@ from corechain.answers import (
     parse_statistics,
 )
 from corechain.documents import MalformedAnswer, SequenceJson, WrongAnswer, parse
+from corechain.insisting import page_of_many
 from corechain.listing import (
     API,
     GATEWAY,
@@ -190,7 +191,8 @@ def readings(
     known: dict[int, bytes] = {}
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
-        answer = yield Request(API, "GET", "/v1/readings", page_params(params, wanted, cursor))
+        asked = Request(API, "GET", "/v1/readings", page_params(params, wanted, cursor))
+        answer = yield from page_of_many(asked)
         page = parse_page(answer)
         page.check(question, wanted, found[-1] if found else None)
         if commitments_of is not None:

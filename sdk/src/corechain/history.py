@@ -19,6 +19,7 @@ from corechain.history_answers import HistoryBatch, HistoryBatchJson, HistoryJso
 from corechain.history_answers import parse_history as parse
 from corechain.history_errors import HistoryBehind, HistoryGap, HistoryReorged
 from corechain.history_question import HistoryQuestion
+from corechain.insisting import page_of_many
 from corechain.listing import API
 from corechain.protocol.batch import lane_of, number_of
 from corechain.protocol.errors import InvalidProof, InvalidValue
@@ -216,7 +217,7 @@ def page(
     params = question.params()
     if place.api_cursor is not None:
         params["cursor"] = place.api_cursor
-    answer = parse((yield Request(API, "GET", "/v1/history", params)))
+    answer = parse((yield from page_of_many(Request(API, "GET", "/v1/history", params))))
     question = question.at([int(cell, 16) for cell in answer.cells])
     _check_cells(question, answer)
     walk = _Walk(question, place.link, gaps == "raise")

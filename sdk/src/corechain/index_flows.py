@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.documents import LatestJson, WrongAnswer, parse
+from corechain.insisting import page_of_many
 from corechain.listing import API, PAGE, Order, Page, Row, batch_path, document, limit_of, pages
 from corechain.protocol.channel import payment_domain
 from corechain.protocol.errors import InvalidValue
@@ -164,7 +165,8 @@ def series(
     params |= view_params(view)
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
-        answer = yield Request(API, "GET", "/v1/series", params | {"limit": wanted})
+        asked = Request(API, "GET", "/v1/series", params | {"limit": wanted})
+        answer = yield from page_of_many(asked)
         page = parse(answer, SeriesJson, "a series")
         last = found[-1:]
         found.extend(series_of(page, known))

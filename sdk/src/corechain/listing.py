@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from corechain.documents import PageJson, WrongAnswer, object_of, parse
+from corechain.insisting import page_of_many
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import U32_MAX, U48_MAX, one_of, whole
 from corechain.steps import Flow, Request
@@ -94,7 +95,8 @@ def pages(
     found: list[Row] = []
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
-        answer = yield Request(API, "GET", path, page_params(params, wanted, cursor))
+        asked = Request(API, "GET", path, page_params(params, wanted, cursor))
+        answer = yield from page_of_many(asked)
         page = parse(answer, PageJson, f"a page of {path}")
         if page.next_cursor is not None and page.next_cursor == cursor:
             raise WrongAnswer(f"a page of {path} that leads to itself")
