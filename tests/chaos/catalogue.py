@@ -115,10 +115,42 @@ BATCHES = """
 68 a report comes too late to be known
 68 a window without a leaf is held
 """
+REWARDS = """
+10 mined while nobody looked
+13 killed around another write
+13 the end of a window is near
+15 two processes for one key
+16 a send times out and was taken
+25 a transaction reverts on chain
+26 a pool forgets
+28 fees rise a hundredfold
+29 a reorg
+29 a reorg takes what was confirmed
+31 a root comes again over other data
+31 a veto is in a pool when its root goes
+31 another root waits in the place of one
+33 a node is still on the other fork
+33 a reorg is itself undone
+34 a node is behind the one before it
+38 a node leaves logs out
+39 all nodes are down
+40 the chain stands still
+46 the key is used elsewhere
+58 a commit whose answer is lost
+58 a write is lost before its commit
+61 a data file of an epoch is damaged
+62 a data file of an epoch is missing
+63 the journal is lost
+69 the clock jumps
+75 down while a window runs
+78 another one answers
+85 a wrong reward root
+"""
 FAULTS = {
     "submitter": LANE.strip().splitlines(),
     "watchtower": [*DUTY.strip().splitlines(), *TOWER.strip().splitlines()],
     "challenger": [*DUTY.strip().splitlines(), *CHALLENGER.strip().splitlines()],
     "aggregator": BATCHES.strip().splitlines(),
     "guard": [*DUTY.strip().splitlines(), *GUARD.strip().splitlines()],
+    "rewards": REWARDS.strip().splitlines(),
 }

@@ -68,3 +68,15 @@ DUTIES = {
 }
 """Of the roles that answer in time. `somebody_acts`: a stale close, a demand; `something_is_left`:
 a newer state, or a data file that comes and goes."""
+REWARDS = DUTIES | {
+    "somebody_acts": 26,
+    "somebody_else_answers": 8,
+    "reorg": 18,
+    "fork_returns": 10,
+}
+"""Of the reward guard: roots that come again are what it is about."""
+
+
+def chances(weights: dict[str, int]) -> tuple[list[str], list[int]]:
+    """As `random.choices` takes them."""
+    return list(weights), list(weights.values())

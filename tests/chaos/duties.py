@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 
 from chaos.chain import FOREIGN, Fork, Mined, Other
-from chaos.chances import DUTIES
+from chaos.chances import DUTIES, chances
 from chaos.healing import CAP, HEAL_ROUNDS
 from chaos.lane import OUTAGES, LaneStory, run
 from chaos.node import Faults
@@ -97,6 +97,7 @@ class DutyStory(LaneStory):
     role: Any
     OUTAGES = OUTAGES
     COMMITS = False
+    CHANCES = chances(DUTIES)
 
     def __init__(self, world: World) -> None:
         self.role = None
@@ -234,7 +235,7 @@ class DutyStory(LaneStory):
     # ------------------------------------------------------------------ what happens
 
     def turn(self) -> None:
-        happen = self.world.rng.choices(DUTY_EVENTS, DUTY_WEIGHTS)[0]
+        happen = self.world.rng.choices(*self.CHANCES)[0]
         self.world.note(happen)
         getattr(self, happen)()
         self.pass_time()
@@ -358,6 +359,3 @@ class DutyStory(LaneStory):
     def check_end(self) -> None:
         self._check_pace()
         self._check_seen()
-
-
-DUTY_EVENTS, DUTY_WEIGHTS = list(DUTIES), list(DUTIES.values())

@@ -14,7 +14,8 @@ from chaos.healing import CAP, Healing
 from chaos.node import Faults, Known, ModelNode, ModelSigner, Rules
 from chaos.operators import Operators
 from chaos.rests import Resting
-from chaos.store import ModelJournal, Tables
+from chaos.rows import Tables
+from chaos.store import ModelJournal
 from chaos.world import Counted, Died, Violation, World
 from corechain.service.errors import NodeRefused, NodeUnavailable, StoreUnavailable
 from corechain_relayer.submitter.plan import Attempt, Fees, Intent, Policy, Receipt, State
@@ -44,6 +45,7 @@ class LaneStory(Operators, Resting, Healing):
 
     COMMITS = True
     """Whether what is sent are commits, which rest on registrations."""
+    NODE = ModelNode
 
     def __init__(self, world: World) -> None:
         self.world, rng = world, world.rng
@@ -56,7 +58,7 @@ class LaneStory(Operators, Resting, Healing):
         self.rules = Rules(CAP, 20)
         if self.policy.ordered:
             self.tables.in_flight = in_flight
-        self.node = ModelNode(world, self.chain, CAP, self.known)
+        self.node = self.NODE(world, self.chain, CAP, self.known)
         self.wanted = 0
         self.foreign = 0
         self.by_others: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""A mistake in the real code, and those of what commits rest on and of the challenger."""
+"""A mistake in the real code; those of what commits rest on, the challenger, the reward guard."""
 
 import inspect
 import textwrap
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.run import SUBMITTER, simulate
+from corechain_relayer.challenger import roots as reward_roots
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.service import Challenger
+from corechain_relayer.challenger.waiting import PendingRoots
 from corechain_relayer.submitter import service as service_module
 from corechain_relayer.submitter.footing import BatchFooting
 from corechain_relayer.submitter.service import Submitter
@@ -181,5 +184,79 @@ OF_RESTS_AND_DISPUTES = (
         "if await self.calls.allowance(token) < fee:",
         "if False:",
         "challenger",
+    ),
+)
+OF_REWARDS = (
+    Mutant(
+        "vetoes at the first look",
+        RootWatch,
+        "round",
+        "elif self._doubted == key:",
+        "elif True:",
+        "rewards",
+    ),
+    Mutant(
+        "believes that logs tell of each root",
+        RootWatch,
+        "_is_told",
+        "self._logs = RootLogs()",
+        "pass",
+        "rewards",
+    ),
+    Mutant(
+        "never hurries a veto",
+        RootWatch,
+        "_pace",
+        "Pace(newest.active_at - head.timestamp, newest.active_at - begun)",
+        "Pace()",
+        "rewards",
+    ),
+    Mutant(
+        "takes blocks to come for data",
+        RootWatch,
+        "_judge",
+        "epochs[-1].through_block > place.number",
+        "False",
+        "rewards",
+    ),
+    Mutant(
+        "vetoes once only",
+        RootWatch,
+        "_may_object",
+        "before.used_up or await",
+        "('tried' if before.states else '') or await",
+        "rewards",
+    ),
+    Mutant(
+        "waits until a wrong root is final, whatever is left",
+        reward_roots,
+        "waits_for_finality",
+        " and SPARE * lag_s < left_s",
+        "",
+        "rewards",
+    ),
+    Mutant(
+        "vetoes whatever root waits",
+        PendingRoots,
+        "astray",
+        "if meant != waits:",
+        "if False:",
+        "rewards",
+    ),
+    Mutant(
+        "vetoes what a reorg has made right",
+        PendingRoots,
+        "astray",
+        "IS_RIGHT if self.is_right(meant) else",
+        "",
+        "rewards",
+    ),
+    Mutant(
+        "asks for the root of what only fills a nonce",
+        PendingRoots,
+        "replaced",
+        " if not intent.key.startswith(NOTHING)",
+        "",
+        "rewards",
     ),
 )

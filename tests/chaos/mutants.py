@@ -5,7 +5,7 @@ A mutant is the real function with one piece of its text replaced. `python -m ch
 
 import sys
 
-from chaos.mistakes import MOST_SEEDS, OF_RESTS_AND_DISPUTES, Mutant
+from chaos.mistakes import MOST_SEEDS, OF_RESTS_AND_DISPUTES, OF_REWARDS, Mutant
 from chaos.run import ready
 from corechain_relayer.aggregator import batcher
 from corechain_relayer.aggregator.batcher import Batcher
@@ -141,6 +141,7 @@ MUTANTS = (
     ),
     Mutant("spends more than the budget", Purse, "pays", "if more > self.left:", "if False:"),
     *OF_RESTS_AND_DISPUTES,
+    *OF_REWARDS,
     Mutant(
         "asks for an answer once only",
         Watchtower,
@@ -233,10 +234,11 @@ MUTANTS = (
 
 
 def main() -> int:
-    """`python -m chaos.mutants [WORD]`: those whose sentence has the word."""
+    """`python -m chaos.mutants [WORD]`: those whose sentence has the word, or of a role."""
     missed = 0
     ready()
-    for mutant in (m for m in MUTANTS if sys.argv[1:2] == [] or sys.argv[1] in m.says):
+    word = sys.argv[1] if sys.argv[1:] else ""
+    for mutant in (m for m in MUTANTS if word in m.says or word == m.role):
         found = mutant.seeds_until_noticed()
         missed += found is None
         seeds, name = found or (MOST_SEEDS, "NOT NOTICED")

@@ -1,8 +1,11 @@
-"""A row of the journal in memory: an intent with what the tables keep beside it."""
+"""The journal in memory: intents with what the tables keep beside them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from corechain.protocol.reading import DeviceId
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, State
+
+OPEN = (State.QUEUED, State.PENDING)
 
 
 @dataclass(slots=True)
@@ -31,3 +34,55 @@ class Row:
         """Void, and neither signed for nor cancelled by an operator."""
         tried = self.old or self.intent.attempts or self.cancelled
         return self.intent.state is State.VOID and not tried
+
+
+@dataclass(slots=True)
+class Tables:
+    """What outlives every process."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    by_key: dict[str, int] = field(default_factory=dict)
+    refused: set[bytes] = field(default_factory=set)
+    in_flight: int = 1 << 30
+    costs: dict[bytes, int] = field(default_factory=dict)
+    rests: dict[int, dict[DeviceId, int]] = field(default_factory=dict)
+    """By batch: what it rests on that was not final when it was sealed."""
+    pause: str | None = None
+    wishes: int = 0
+    """Made of what was pending then."""
+    budget: int | None = None
+    """Of a day, which is longer than any story."""
+    is_void_at_once: bool = False
+    """What is needed no more: of answers, not of commits."""
+
+    def forget(self) -> None:
+        """A journal that is lost; settings and operators' orders are elsewhere."""
+        self.rows, self.by_key, self.refused, self.costs = {}, {}, set(), {}
+        self.rests = {}
+
+    def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
+        if key in self.by_key:
+            return self.by_key[key]
+        number = len(self.rows) + 1
+        self.rows[number] = Row(Intent(number, key, target, calldata))
+        self.by_key[key] = number
+        return number
+
+    def begin_fresh(self, key: str, calldata: bytes, target: bytes) -> bool:
+        """As `begin_fresh_intent`; whether there is something new to be sent."""
+        is_new = key not in self.by_key
+        row = self.rows[self.insert(key, calldata, target)]
+        if row.is_fresh:
+            row.intent = replace(row.intent, state=State.QUEUED, calldata=calldata, target=target)
+            return True
+        return is_new
+
+    def want_in_time(self, key: str, calldata: bytes, due: int) -> bool:
+        """As the statement of that name; whether the key is new."""
+        is_new = key not in self.by_key
+        row = self.rows[self.insert(key, calldata)]
+        if row.intent.state is State.VOID and not row.cancelled:
+            row.intent = replace(row.intent, state=State.QUEUED)
+        if row.intent.state in OPEN:
+            row.due = due
+        return is_new

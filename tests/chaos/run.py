@@ -25,13 +25,16 @@ from chaos.guard import GuardStory
 from chaos.lane import play
 from chaos.quick import quicken
 from chaos.rests import batch_of
+from chaos.rewards import RewardStory
+from chaos.roots import CALLS as OF_ROOTS
 from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
 from corechain_relayer import behind
 from corechain_relayer.aggregator import sealing
 from corechain_relayer.aggregator import service as aggregator
-from corechain_relayer.challenger import again
+from corechain_relayer.challenger import again, root_logs, wanting
 from corechain_relayer.challenger import alerts as challenger_alerts
+from corechain_relayer.challenger import roots as reward_roots
 from corechain_relayer.challenger import service as challenger_service
 from corechain_relayer.guard import alerts
 from corechain_relayer.guard import service as guard_service
@@ -53,9 +56,12 @@ MODULES = (
     held,
     look,
     outgoing,
+    reward_roots,
+    root_logs,
     sealing,
     service,
     tower_service,
+    wanting,
 )
 STORIES: dict[str, Callable[[World], None]] = {
     "submitter": play,
@@ -63,9 +69,10 @@ STORIES: dict[str, Callable[[World], None]] = {
     "guard": partial(play, kind=GuardStory),
     "challenger": partial(play, kind=ChallengerStory),
     "aggregator": play_batches,
+    "rewards": partial(play, kind=RewardStory),
 }
 """By the role that a story is about: each seed is a story of each."""
-TWINS = {**CALLS, "committed_id": batch_of}
+TWINS = {**CALLS, **OF_ROOTS, "committed_id": batch_of}
 ROLES, SUBMITTER = tuple(STORIES), "submitter"
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100

@@ -4,71 +4,16 @@ It does what the statements of `journal/sql/queries.sql` do, under the same name
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from chaos.chain import ModelChain
 from chaos.node import Known
-from chaos.rows import Row
+from chaos.rows import OPEN, Row, Tables
 from chaos.world import MOST_GAS, Effect, Violation, World
-from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
-
-OPEN = (State.QUEUED, State.PENDING)
-
-
-@dataclass(slots=True)
-class Tables:
-    """What outlives every process."""
-
-    rows: dict[int, Row] = field(default_factory=dict)
-    by_key: dict[str, int] = field(default_factory=dict)
-    refused: set[bytes] = field(default_factory=set)
-    in_flight: int = 1 << 30
-    costs: dict[bytes, int] = field(default_factory=dict)
-    rests: dict[int, dict[DeviceId, int]] = field(default_factory=dict)
-    """By batch: what it rests on that was not final when it was sealed."""
-    pause: str | None = None
-    wishes: int = 0
-    """Made of what was pending then."""
-    budget: int | None = None
-    """Of a day, which is longer than any story."""
-    is_void_at_once: bool = False
-    """What is needed no more: of answers, not of commits."""
-
-    def forget(self) -> None:
-        """A journal that is lost; settings and operators' orders are elsewhere."""
-        self.rows, self.by_key, self.refused, self.costs = {}, {}, set(), {}
-        self.rests = {}
-
-    def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
-        if key in self.by_key:
-            return self.by_key[key]
-        number = len(self.rows) + 1
-        self.rows[number] = Row(Intent(number, key, target, calldata))
-        self.by_key[key] = number
-        return number
-
-    def begin_fresh(self, key: str, calldata: bytes, target: bytes) -> bool:
-        """As `begin_fresh_intent`; whether there is something new to be sent."""
-        is_new = key not in self.by_key
-        row = self.rows[self.insert(key, calldata, target)]
-        if row.is_fresh:
-            row.intent = replace(row.intent, state=State.QUEUED, calldata=calldata, target=target)
-            return True
-        return is_new
-
-    def want_in_time(self, key: str, calldata: bytes, due: int) -> bool:
-        """As the statement of that name; whether the key is new."""
-        is_new = key not in self.by_key
-        row = self.rows[self.insert(key, calldata)]
-        if row.intent.state is State.VOID and not row.cancelled:
-            row.intent = replace(row.intent, state=State.QUEUED)
-        if row.intent.state in OPEN:
-            row.due = due
-        return is_new
 
 
 def fenced(world: World, name: str) -> Effect:
@@ -273,6 +218,8 @@ class ModelJournal(IntentJournal):
             self._release(attempt.nonce, number)
             held = self.tables.rows[number].intent
             others = tuple(a for a in held.attempts if a.hash != attempt.hash)
+            if attempt.hash in self.known.journalled:
+                self._take_over(attempt)
             self._set(
                 number,
                 state=State.PENDING,
@@ -293,6 +240,11 @@ class ModelJournal(IntentJournal):
             self.tables.refused.update(attempt.hash for attempt in row.intent.attempts)
             self.known.void([nonce])
             self._set(number, nonce=None, attempts=())
+
+    def _take_over(self, attempt: Attempt) -> None:
+        """The same bytes are kept once, by whom they were signed for last."""
+        for row in self.tables.rows.values():
+            row.old = [a for a in row.old if a.hash != attempt.hash]
 
     async def mark_sent(self, attempts: Sequence[Attempt], now: float) -> None:
         with self._write("mark_sent"):

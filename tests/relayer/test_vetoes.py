@@ -11,7 +11,7 @@ given two nodes' words
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.processes import PATIENCE_S
@@ -24,12 +24,14 @@ from corechain_relayer.challenger.roots import veto_call
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.waiting import (
     PendingRoots,
+    Root,
     StillMeant,
     root_of,
     veto_purpose,
     waits_for_finality,
 )
 from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.plan import Attempt, Fees, Intent, State
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Signer
@@ -117,6 +119,41 @@ async def test_a_veto_of_the_root_that_waits_is_sent(lane: Lane) -> None:
         await want(lane)
         await lane.until_confirmed(KEY)
         assert await pending_root(lane) == (0, bytes(26))
+
+
+@pytest.mark.parametrize(
+    ("key", "waits", "is_right", "is_weak"),
+    [
+        (KEY, (1, WRONG), False, False),
+        (KEY, (1, WRONG), True, True),  # a reorg has put other data under it
+        (KEY, (1, RIGHT), False, True),
+        ("nothing:vetoes:7", (1, RIGHT), False, False),  # it only spends a nonce
+    ],
+)
+async def test_a_veto_rests_on_its_root_and_on_that_being_wrong(
+    monkeypatch: pytest.MonkeyPatch, key: str, waits: Root, is_right: bool, is_weak: bool
+) -> None:
+    async def now(roots: PendingRoots) -> Root:
+        return waits
+
+    monkeypatch.setattr(PendingRoots, "now", now)
+    roots = PendingRoots(cast(Any, None), lambda root: is_right)
+    intent = Intent(1, key, b"", b"", State.PENDING, 0)
+    assert bool(await roots.replaced([intent])) == is_weak
+
+
+async def test_one_that_takes_the_place_of_another_has_its_very_bytes(lane: Lane) -> None:
+    """Its call names an epoch alone: with the nonce and the fees of the one that is void it is that
+    very transaction, and would have none of its own."""
+    journal, sender = lane.journal, lane.submitter.signer.address
+    attempt = Attempt(b"\1" * 32, 0, b"raw", Fees(2, 1), 0.0)
+    for root in (WRONG, RIGHT):
+        key = f"{veto_purpose(1, root)}:1"
+        (intent,) = [Intent(0, key, bytes(20), veto_call(1))]
+        await journal.record_new(intent, sender, attempt)
+        (found,) = await journal.open_intents(False, ())
+        assert (found.key, found.hashes) == (key, (attempt.hash,))
+        await journal.void(found, "its root went")
 
 
 async def test_what_is_no_root_is_an_outage(chain: Chain, monkeypatch: Any) -> None:

@@ -25,7 +25,7 @@ from corechain_relayer.challenger.sending import PrivateNode, StillTaken
 from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
-from corechain_relayer.challenger.waiting import PendingRoots, StillMeant
+from corechain_relayer.challenger.waiting import PendingRoots, Root, StillMeant
 from corechain_relayer.guard.chain import first_block_since
 from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
@@ -79,6 +79,7 @@ class ChallengerRole:
     work: asyncio.Event = field(default_factory=asyncio.Event)
     veto_work: asyncio.Event = field(default_factory=asyncio.Event)
     challenger: Challenger | None = None
+    roots: RootWatch | None = None
 
     @property
     def calls(self) -> DisputesCalls:
@@ -181,6 +182,7 @@ class ChallengerRole:
                 self.pool,
             )
             watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work, node, kept)
+            self.roots = watch
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
         finally:
             await sources.close()
@@ -193,18 +195,28 @@ class ChallengerRole:
         calls = DisputesCalls(self.strict, self.deployment, guardian.address)
         async with writer(settings.session_url, guardian.lock) as held:
             journal, node = IntentJournal(held, VETOES), node_of(self.strict, settings)
-            roots, asks = PendingRoots(calls), (always, self.alerts.sending)
+            asks = (always, self.alerts.sending)
+            roots = PendingRoots(calls, self.is_right)
             settled = one_by_one(StillMeant(StillTaken(calls), roots))
             submitter = Submitter(
-                journal, node, guardian, settled, self.policy(), self.metrics, *asks
+                journal, node, guardian, settled, self.veto_policy(), self.metrics, *asks
             )
             submitter.grounds = roots.replaced
-            await run_in_time(submitter, self.policy, settings.poll_s, self.veto_work)
+            await run_in_time(submitter, self.veto_policy, settings.poll_s, self.veto_work)
+
+    def is_right(self, root: Root) -> bool:
+        return self.roots is not None and self.roots.is_right(root)
 
     def policy(self) -> Policy:
         """Nothing waits for anything else; the nearest window sets the pace of all."""
+        return self._paced(self.challenger.pace if self.challenger else Pace())
+
+    def veto_policy(self) -> Policy:
+        """By the window of the root that is to be vetoed."""
+        return self._paced(self.roots.pace if self.roots else Pace())
+
+    def _paced(self, pace: Pace) -> Policy:
         settings = self.settings
-        pace = self.challenger.pace if self.challenger else Pace()
         calm = policy_of(settings, settings.challenger_budget_a_day)
         calm = replace(calm, ordered=False, rewanted=True)
         return pace.policy(calm, settings.urgent_max_fee_per_gas)

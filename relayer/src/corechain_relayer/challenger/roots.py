@@ -24,13 +24,20 @@ from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.opening import kept, opened
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore
-from corechain_relayer.challenger.waiting import veto_purpose, waits_for_finality
+from corechain_relayer.challenger.waiting import (
+    NONE_WAITS,
+    PendingRoots,
+    Root,
+    veto_purpose,
+    waits_for_finality,
+)
 from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
 from corechain_relayer.rewards.history import History
 from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import BlockId
+from corechain_relayer.submitter.urgency import AT_ONCE, Pace
 
 log = structlog.get_logger(__name__)
 
@@ -70,12 +77,16 @@ class RootWatch:
     kept: KeptReading | None = None
     """What was read of final blocks; what is doubted is read from the node, all of it."""
     retry_s: float = RETRY_S
+    pace: Pace = field(default_factory=Pace)
+    """Of the veto that is to be sent: a root that stands because fees rose is money for nothing."""
     _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
     _doubted: tuple[int, BlockId] | None = None
     """Whose root came out wrong once, and was judged anew since."""
+    _untold: Root = NONE_WAITS
+    """What waits by the word of the contract alone, since the last round."""
     _again: Again = field(init=False)
     """All data files are read for a try, which half a second later finds the same."""
 
@@ -88,12 +99,13 @@ class RootWatch:
     async def round(self) -> None:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
-        kept = None if self._doubted else self.kept
+        is_doubted = self._doubted is not None or self._untold != NONE_WAITS
+        kept = None if is_doubted else self.kept
         history = History(self.rpc, self.deployment, self.range_blocks, head.number, kept)
         final = await self.node.final_block(head)
         epochs, place = await self._logs.newest(history, head.number, final)
-        if not epochs or epochs[-1].active_at <= head.timestamp:
-            self.alerts.keep(WRONG_ROOT, set())
+        waits = bool(epochs) and epochs[-1].active_at > head.timestamp
+        if not await self._is_told(epochs[-1] if waits else None):
             return
         key, newest = (epochs[-1].epoch, place), epochs[-1]
         if self._doubted != key:
@@ -109,7 +121,7 @@ class RootWatch:
             if self._judged[key] == newest.root:
                 log.info("reward root is right", epoch=newest.epoch)
         if self._judged[key] == newest.root:
-            self.alerts.keep(WRONG_ROOT, set())
+            await self._is_well()
         elif not await self._may_object(newest, place, head, final):
             return
         elif self._doubted == key:
@@ -118,6 +130,35 @@ class RootWatch:
             # Once more, in another round and by logs that are all read anew: a node that left some
             # out must not cost a right root.
             self._doubted, self._judged, self._logs = key, {}, RootLogs()
+
+    async def _is_told(self, newest: RootProposed | None) -> bool:
+        """Whether a root waits that the logs tell of. The contract is asked: a node may have left
+        out the newest when the logs of its block were read for good, and nobody would judge it."""
+        pending = await PendingRoots(self.calls).now()
+        if pending == NONE_WAITS:
+            await self._is_well()
+        elif newest is None or (newest.epoch, newest.root) != pending:
+            self._logs = RootLogs()
+            if self._untold == pending:
+                name = f"epoch {pending[0]}"
+                text = f"{name}: its root waits, and no log tells of it: it cannot be judged"
+                self.alerts.say(WRONG_ROOT, name, text)
+                self.alerts.looked(WRONG_ROOT)
+            self._untold = pending
+            return False
+        self._untold = NONE_WAITS
+        return pending != NONE_WAITS
+
+    async def _is_well(self) -> None:
+        """Whatever veto is on its way means another root, and could hit the one that waits now or
+        next: it is withdrawn as urgently as a wrong root is vetoed."""
+        self.alerts.keep(WRONG_ROOT, set())
+        is_sending = any(one.is_open for one in (await self.store.sent()).values())
+        self.pace = AT_ONCE if is_sending else Pace()
+
+    def is_right(self, root: Root) -> bool:
+        """Whether that is the root of the data, by the newest judgement."""
+        return any((epoch, right) == root for (epoch, _), right in self._judged.items())
 
     async def _judge(
         self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
@@ -167,6 +208,7 @@ class RootWatch:
         as waiting for that could take too long."""
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
         purpose = veto_purpose(newest.epoch, newest.root)
+        self.pace = await self._pace(newest, place, head)
         waits = await self._waits(newest, place, head, number)
         before = (await self.store.sent()).get(purpose, NOTHING_SENT)
         said = "" if waits else before.used_up or await self.calls.said_to(call, target)
@@ -177,6 +219,11 @@ class RootWatch:
         self.alerts.say(WRONG_ROOT, name, text)
         self.alerts.looked(WRONG_ROOT)
         return not said and not waits
+
+    async def _pace(self, newest: RootProposed, place: BlockId, head: Block) -> Pace:
+        proposed = await self.rpc.block(place.number)
+        begun = head.timestamp if proposed is None else proposed.timestamp
+        return Pace(newest.active_at - head.timestamp, newest.active_at - begun)
 
     async def _waits(self, newest: RootProposed, place: BlockId, head: Block, number: int) -> bool:
         final = await self.rpc.block(number)

@@ -44,3 +44,7 @@ class Pace:
         return (
             calm if self.left_s == NO_DEADLINE else hurried(calm, self.left_s, self.window_s, cap)
         )
+
+
+AT_ONCE = Pace(0.0, 1.0)
+"""Of what should be in a block by now."""

@@ -292,12 +292,13 @@ select count(*) from bound;
 
 -- name: insert_attempts
 -- Signed transactions of a sender ($1; parallel arrays), before they are sent. The same bytes again,
--- after they were refused, count anew.
+-- after they were refused, count anew; of an intent that took the place of one which is void, with
+-- the same call under the same nonce, they are that one's no more.
 insert into attempt (sender, intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at, cancels)
 select $1, * from unnest($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[],
                          $7::bigint[], $8::double precision[], $9::boolean[])
 on conflict (hash) do update
-set refused = false, signed_at = excluded.signed_at, sent_at = null;
+set intent_id = excluded.intent_id, refused = false, signed_at = excluded.signed_at, sent_at = null;
 
 -- name: refuse_attempts
 -- No node took what was signed for an intent under this nonce.
