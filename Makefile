@@ -436,7 +436,7 @@ torture-index: setup ## an indexer killed a hundred times, on deep reorgs and fa
 .PHONY: chaos stories
 chaos: setup ## submitter, watchtower, guard, challenger, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED= MINUTES=)
 	@echo "· simulator"
-	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000,10000) --write bench/results/chaos.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000 --state .corechain/chaos-long.json,10000) --write bench/results/chaos.json
 	@echo "· is it noticed when one of them is wrong"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 	@echo "· killed at every step, on real servers behind bad networks"

@@ -10,9 +10,8 @@ import json
 import multiprocessing
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,6 +22,7 @@ from chaos.challenger import ChallengerStory
 from chaos.disputes import CALLS
 from chaos.guard import GuardStory
 from chaos.lane import play
+from chaos.long import Kept, Total, commit, unstopped, until_stopped
 from chaos.quick import quicken
 from chaos.rests import batch_of
 from chaos.rewards import RewardStory
@@ -89,32 +89,10 @@ class Outcome:
     violation: Violation | None
 
 
-@dataclass(slots=True)
-class Total:
-    """Of many seeds. `reached`: by role and fault."""
-
-    seeds: int = 0
-    cpu_s: float = 0.0
-    reached: Counter[tuple[str, str]] = field(default_factory=Counter)
-    violations: list[tuple[int, str, str]] = field(default_factory=list)
-    """Seed, role, and what did not hold."""
-
-    def add(self, other: "Total") -> None:
-        self.seeds += other.seeds
-        self.cpu_s += other.cpu_s
-        self.reached.update(other.reached)
-        self.violations += other.violations
-
-    def rare(self) -> dict[str, int]:
-        """Faults that have not bitten often enough."""
-        wanted = [(role, name) for role, names in FAULTS.items() for name in names]
-        return {": ".join(n): self.reached[n] for n in wanted if self.reached[n] < LEAST}
-
-    def by_fault(self) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for (_, name), times in self.reached.items():
-            found[name] += times
-        return found
+def rare(total: Total) -> dict[str, int]:
+    """Faults that have not bitten often enough."""
+    wanted = [(role, name) for role, names in FAULTS.items() for name in names]
+    return {": ".join(n): total.reached[n] for n in wanted if total.reached[n] < LEAST}
 
 
 def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
@@ -129,7 +107,7 @@ def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
 
 def simulate_all(seeds: range, roles: Sequence[str] = ROLES) -> Total:
     """Of each seed the story of each role."""
-    total, begun = Total(len(seeds)), time.process_time()
+    total, begun = Total.of(len(seeds)), time.process_time()
     for seed, role in product(seeds, roles):
         outcome = simulate(seed, role)
         total.reached.update({(role, n): k for n, k in outcome.world.reached.items()})
@@ -158,14 +136,17 @@ def simulate_on(
     roles: Sequence[str],
     minutes: float = float("inf"),
     shown_every_s: float = 10.0,
+    kept: Kept | None = None,
 ) -> Total:
-    """With progress on stderr, and the line to replay each seed that fails. After `minutes` no more
-    than was played until then."""
-    total, shown = Total(), time.monotonic()
-    until = shown + 60 * minutes
-    with multiprocessing.Pool(processes, ready) as pool:
-        for part in pool.imap_unordered(partial(simulate_all, roles=roles), chunks(first, count)):
+    """With progress on stderr, and the line to replay each seed that fails. After `minutes`, or a
+    signal, no more than was played until then. `kept`: goes on from there."""
+    total, shown = Total.of() if kept is None else kept.load(), time.monotonic()
+    keep = (lambda total: None) if kept is None else kept.keeper()
+    until, left = shown + 60 * minutes, chunks(first + total.seeds, count - total.seeds)
+    with multiprocessing.Pool(processes, begin) as pool:
+        for part in until_stopped(pool.imap(partial(simulate_all, roles=roles), left)):
             total.add(part)
+            keep(total)
             for seed, role, what in part.violations:
                 print(f"seed {seed}: {what}\n  {REPLAY.format(seed, role)}", file=sys.stderr)
             if time.monotonic() - shown > shown_every_s or total.seeds == count:
@@ -174,6 +155,12 @@ def simulate_on(
             if time.monotonic() > until:
                 break
     return total
+
+
+def begin() -> None:
+    """A worker."""
+    unstopped()
+    ready()
 
 
 def ready() -> None:
@@ -207,10 +194,8 @@ def write(total: Total, roles: Sequence[str], path: Path) -> None:
         "violations": len(total.violations),
         "roles": list(roles),
         "faults_reached": dict(sorted(total.by_fault().items())),
-        "faults_by_role": {
-            role: {name: times for (of, name), times in sorted(total.reached.items()) if of == role}
-            for role in roles
-        },
+        "faults_by_role": total.by_role(),
+        "seeds_of": commit(),
         "cpu_ms_per_seed": round(total.cpu_s / total.seeds * 1000, 2),
     }
     path.write_text(json.dumps(found, indent=2) + "\n")
@@ -224,20 +209,28 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--replay", type=int)
     parser.add_argument("--role", choices=ROLES, help="the stories of one role alone")
+    parser.add_argument("--state", type=Path, help="a JSON file: goes on where it ended last")
     parser.add_argument("--write", type=Path, help="a JSON file that gets the figures")
     asked = parser.parse_args()
     if asked.replay is not None:
         return replay(asked.replay, asked.role or SUBMITTER)
     roles = (asked.role,) if asked.role else ROLES
-    total = simulate_on(asked.processes, asked.first, asked.seeds, roles, asked.minutes)
+    kept = None if asked.state is None else Kept(asked.state, asked.first, roles)
+    seeds = asked.first, asked.seeds
+    total = simulate_on(asked.processes, *seeds, roles, asked.minutes, kept=kept)
+    if not total.seeds:
+        return 1
     if asked.write is not None:
         write(total, roles, asked.write)
     for (role, name), times in sorted(total.reached.items()):
         print(f"{times:>12,}  {role}: {name}")
-    rare = {} if asked.role else total.rare()
-    for name, times in rare.items():
+    is_part = kept is not None and total.seeds < asked.seeds
+    seldom = {} if asked.role or is_part else rare(total)
+    for name, times in seldom.items():
         print(f"! {name}: {times} times, {LEAST} are wanted", file=sys.stderr)
-    return bool(total.violations) or bool(rare)
+    if is_part:
+        print(f"! {total.seeds:,} of {asked.seeds:,} seeds: the same command goes on")
+    return bool(total.violations or seldom or is_part)
 
 
 if __name__ == "__main__":
