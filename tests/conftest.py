@@ -6,6 +6,7 @@
 import ast
 import fcntl
 import gc
+import os
 import shutil
 import tempfile
 import uuid
@@ -21,7 +22,7 @@ from support.chain import reverted_after
 from support.costs import longest_first
 from support.databases import Databases
 from support.forked import services_forked
-from support.kafka import shared_broker
+from support.kafka import formatted_once, shared_broker
 from support.left_open import (  # noqa: F401  what pytest calls
     pytest_runtest_makereport,
     pytest_runtest_protocol,
@@ -117,9 +118,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forked_services() -> Iterator[None]:
-    """Their modules are loaded once for all, and those of Ape."""
-    with services_forked(), deployments_forked():
+def forked_services(common_folder: Path) -> Iterator[None]:
+    """Their modules are loaded once for all, and those of Ape; a Kafka's log is formatted once."""
+    with services_forked(), deployments_forked(), formatted_once(common_folder):
         yield
 
 
@@ -143,10 +144,10 @@ def valkey_server(server_home: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def common_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all pytest processes of a run."""
     base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")

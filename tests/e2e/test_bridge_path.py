@@ -13,8 +13,6 @@ given a station that was added by command
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +22,7 @@ import pytest
 from relayer.bridges import MARKED, NOBODY, Stage
 from relayer.support import RelayerProcess
 from support.command import corechain
+from support.forked import begin
 from support.processes import PATIENCE_S, eventually
 
 from corechain import Client, Provenance
@@ -50,13 +49,8 @@ class BridgeProcess(RelayerProcess):
 
     def launch(self):
         self.starts += 1
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "corechain.cli", "bridge", "run"],
-                env={"PATH": os.environ["PATH"], **self.environment},
-                stdout=log,
-                stderr=log,
-            )
+        environment = {"PATH": os.environ["PATH"], **self.environment}
+        self.process = begin("corechain.cli", ["bridge", "run"], environment, self.log_path)
 
 
 @pytest.fixture(scope="module")

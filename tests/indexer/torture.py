@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from support.command import COMMAND, environment
+from support.command import PROGRAM, environment
 from support.fake_chain import FakeChain
+from support.forked import Forked, begin
 from support.liar import DECEITS, LyingChain
 from support.processes import eventually, family
 
@@ -72,13 +73,11 @@ class Process:
 
     settings: dict[str, str]
     log: Path
-    _child: "subprocess.Popen[bytes] | None" = None
+    _child: "Forked | subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*COMMAND, "indexer", "run"], env=environment(self.settings), stdout=log, stderr=log
-            )
+        given = environment(self.settings)
+        self._child = begin(PROGRAM, ["indexer", "run"], given, self.log)
 
     def kill(self) -> None:
         """SIGKILL, to its children too."""

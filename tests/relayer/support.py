@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 
 import httpx
 from support.asking import HTTP
-from support.forked import Forked, begin
+from support.forked import Forked, begin, completed
 from support.processes import PATIENCE_S
 
 from corechain.deployment import Deployment, load_deployment
@@ -248,13 +247,8 @@ class RelayerProcess:
 
     def command(self, name: str) -> str:
         """What another command of the relayer prints under the same settings."""
-        done = subprocess.run(
-            [sys.executable, "-m", "corechain_relayer", name],
-            env={"PATH": os.environ["PATH"], **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        environment = {"PATH": os.environ["PATH"], **self.environment}
+        done = completed("corechain_relayer", [name], environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -14,11 +14,11 @@ import fcntl
 import gzip
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.forked import completed
 
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.backup.manifest import NAME
@@ -149,10 +149,7 @@ async def test_a_file_that_cannot_be_replaced_is_named(
 
 def ran(folder: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """`corechain relayer backup …` inside a folder, with these settings alone."""
-    command = [sys.executable, "-m", "corechain_relayer", "backup", *words]
-    return subprocess.run(
-        command, cwd=folder, env=settings, capture_output=True, text=True, check=False
-    )
+    return completed("corechain_relayer", ["backup", *words], settings, folder)
 
 
 async def test_a_backup_is_taken_with_three_settings_and_checked_where_it_is_with_none(

@@ -16,12 +16,11 @@ given Kafka's topics
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.forked import completed
 from support.processes import PATIENCE_S
 
 from corechain.protocol.lanes import lane_of_device
@@ -207,10 +206,7 @@ async def test_only_kafkas_topics_have_to_be_resized(bus_url: str, database: str
 
 
 def test_the_command_shows_the_bus_as_json(environment: dict[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "corechain.cli", "bus", "show"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = completed("corechain.cli", ["bus", "show"], environment)
     assert done.returncode == 0, done.stderr
     (lane,) = json.loads(done.stdout)
     assert lane["frames"] == 0

@@ -14,7 +14,6 @@ given committed batches of two owners' devices
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,11 +167,7 @@ def test_without_a_data_file_nothing_is_proposed(
 
 
 def test_a_proposer_without_a_key_is_a_wrong_setting(environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "corechain_relayer", "propose-rewards", "--pool", "1"],
-        env={"PATH": os.environ["PATH"]} | environment,
-        capture_output=True,
-        text=True,
-    )
+    words = ["propose-rewards", "--pool", "1"]
+    done = completed("corechain_relayer", words, {"PATH": os.environ["PATH"]} | environment)
     assert done.returncode == 2
     assert done.stderr == "error: RELAYER_PROPOSER_KEY is not set\n"
