@@ -196,11 +196,8 @@ test-solidity: $(SETUP) $(SHIPPED)
 # and with a third of a core it ended when all of these had ended.
 test-services: $(SETUP)
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
-	@# Four processes that begin at once rewrite the assertions of all modules four times: once before
-	@# them saves half a CPU minute.
 	@browsed=; ! $(BIN)/python tools/ensure_chromium.py --there || browsed="$(BROWSED_TOO)"; \
 	  export PYTEST_ADDOPTS="$$browsed"; \
-	  $(RUN) $(PYTEST) $(UNITS) $(NETWORKS) --collect-only -q > .corechain/collected.txt || { tail -40 .corechain/collected.txt; exit 1; }; \
 	  $(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
 
 test-contracts: $(SETUP) $(SHIPPED) ## forge fuzz and invariants, models, disputes on anvil, gas

@@ -15,6 +15,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
+import execnet
 import pytest
 from hypothesis import HealthCheck, settings
 from support.ape import deployments_forked
@@ -30,6 +31,7 @@ from support.left_open import (  # noqa: F401  what pytest calls
 from support.ports import take_own_ports
 from support.scratch import take_memory
 from support.valkey import flush
+from support.workers import fork_workers
 
 from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
@@ -74,6 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # web3 7.16 imports it; nothing of ours uses it.
     ignored = "ignore:websockets.legacy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+
+
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[execnet.XSpec]) -> None:
+    fork_workers(config, specs)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,6 +12,8 @@ given one without, or a place for them that somebody has chosen
   they lie where they lay
 given runs that failed or were killed, and others that go on
   the next one removes what the dead have left
+given processes that share a run
+  they are forked from one that has collected all tests
 given files of which some take a minute, and several processes
   those begin first, however few tests they have
 given a service of a test
@@ -30,6 +32,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 from support import scratch
@@ -118,6 +121,11 @@ def test_pytest_processes_choose_ports_of_their_own() -> None:
 def test_no_port_is_given_twice() -> None:
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == len(ports)
+
+
+def test_a_process_of_a_shared_run_is_forked_from_one_with_all_tests(worker_id: str) -> None:
+    parent = " ".join(psutil.Process(os.getppid()).cmdline())
+    assert ("worker_host.py" in parent) is (worker_id != "master")
 
 
 def test_a_service_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from corechain.devnet import process
 
 LOCKS = Path("/tmp")
 """The same for all runs on a machine, wherever each keeps its files."""
+WHOLE = process.FIRST_PORT, process.LAST_PORT
+"""Before any of it was taken: a forked process takes its own again."""
 RANGES = 32
 """More than one run has pytest processes; some 700 ports each."""
 
@@ -33,7 +35,7 @@ def _lock(path: Path) -> bool:
 def take_own_ports() -> None:
     """From now on `free_port` chooses from a range that no other pytest process has. Where all are
     taken, from the whole."""
-    first, last = process.FIRST_PORT, process.LAST_PORT
+    first, last = WHOLE
     size = (last + 1 - first) // RANGES
     for number in range(RANGES):
         path = LOCKS / f"corechain-ports-{number}.lock"
@@ -42,3 +44,4 @@ def take_own_ports() -> None:
         process.FIRST_PORT = first + number * size
         process.LAST_PORT = process.FIRST_PORT + size - 1
         return
+    process.FIRST_PORT, process.LAST_PORT = WHOLE
