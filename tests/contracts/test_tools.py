@@ -1,6 +1,7 @@
 """What `make` believes about tests and documentation is right when it says no, too."""
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,3 +81,13 @@ def test_what_has_no_notice_is_named() -> None:
     }
     found = list(_tool("check_natspec").missing(output))
     assert found == ["function untold()", "event Happened(uint8)"]
+
+
+def test_what_tests_deploy_is_found_by_its_name_and_by_its_path(tmp_path: Path) -> None:
+    source, built, tested = Path("contracts", "a", "A.sol"), tmp_path / "out", tmp_path / "tested"
+    (built / "A.sol").mkdir(parents=True)
+    needed = {"abi": [], "bytecode": {"object": "0x01"}, "deployedBytecode": {"object": "0x02"}}
+    (built / "A.sol" / "A.json").write_text(json.dumps({**needed, "ast": {}}))
+    assert _tool("forge_tests").ship([source, Path("contracts", "B.sol")], built, tested) == 1
+    for place in (tested / "A.sol", tested / source):
+        assert json.loads((place / "A.json").read_text()) == needed

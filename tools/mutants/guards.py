@@ -122,8 +122,7 @@ def project() -> tuple[Path, list[Guard]]:
 def judge(folder: Path, coinbase: int) -> bool:
     """Whether a test fails."""
     solc = next((ROOT / ".solcx").glob("solc-v*"))
-    own = {"FOUNDRY_PROFILE": "tests", "FOUNDRY_SOLC": str(solc), "FOUNDRY_DENY": "never"}
-    own |= {"FOUNDRY_OUT": "out", "FOUNDRY_DYNAMIC_TEST_LINKING": "false"}
+    own = {"FOUNDRY_PROFILE": "guards", "FOUNDRY_SOLC": str(solc), "FOUNDRY_DENY": "never"}
     command = [FORGE, "test", "--fail-fast", "--block-coinbase", f"{coinbase:#042x}"]
     run = subprocess.run(
         command,

@@ -116,25 +116,42 @@ contract PaymentPackedTest is PaymentFixture {
         first = uint128(bound(first, 1, deposit - 1));
         second = uint128(bound(second, first + 1, deposit));
         address authorizer = role == 0 ? receiver : operator;
-        address caller = role == 2 ? operator : receiver;
         IPaymentChannels.ChannelConfig memory one = _channel(kind, salt, authorizer);
         IPaymentChannels.ChannelConfig memory two = _channel(kind, ~salt, authorizer);
         _fund(one, deposit);
         _fund(two, deposit);
-        for (uint256 i = 0; i < 2; ++i) {
-            uint128 amount = i == 0 ? first : second;
-            IPaymentChannels.Redemption[] memory rows = new IPaymentChannels.Redemption[](1);
-            rows[0] = IPaymentChannels.Redemption(one, amount, _signature(one, amount));
-            uint256 before = token.balanceOf(receiver);
-            vm.prank(caller);
-            channels.redeem(rows);
-            uint256 paid = token.balanceOf(receiver) - before;
-            assertEq(_redeemed(caller, _one(two, kind, role, amount)), 1);
-            assertEq(token.balanceOf(receiver) - before, 2 * paid);
-            assertEq(_claimed(two), _claimed(one));
-            (uint128 balance,) = channels.channels(channels.getChannelId(two));
-            assertEq(balance, deposit);
-        }
+        address caller = role == 2 ? operator : receiver;
+        _paysAlike(one, _one(two, kind, role, first), first, caller);
+        _standsAlike(one, two, deposit);
+        _paysAlike(one, _one(two, kind, role, second), second, caller);
+        _standsAlike(one, two, deposit);
+    }
+
+    /// The voucher of the one channel pays by the ABI what that of the other pays packed.
+    function _paysAlike(
+        IPaymentChannels.ChannelConfig memory one,
+        bytes memory packed,
+        uint128 amount,
+        address caller
+    ) private {
+        IPaymentChannels.Redemption[] memory rows = new IPaymentChannels.Redemption[](1);
+        rows[0] = IPaymentChannels.Redemption(one, amount, _signature(one, amount));
+        uint256 before = token.balanceOf(receiver);
+        vm.prank(caller);
+        channels.redeem(rows);
+        uint256 paid = token.balanceOf(receiver) - before;
+        assertEq(_redeemed(caller, packed), 1);
+        assertEq(token.balanceOf(receiver) - before, 2 * paid);
+    }
+
+    function _standsAlike(
+        IPaymentChannels.ChannelConfig memory one,
+        IPaymentChannels.ChannelConfig memory two,
+        uint128 deposit
+    ) private view {
+        assertEq(_claimed(two), _claimed(one));
+        (uint128 balance,) = channels.channels(channels.getChannelId(two));
+        assertEq(balance, deposit);
     }
 
     function test_who_is_not_on_the_receivers_side_redeems_nothing(address stranger, uint8 role) public {
