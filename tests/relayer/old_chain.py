@@ -90,6 +90,7 @@ class OldChain:
 async def old_chain(database: str, height: int = OLD) -> AsyncIterator[OldChain]:
     pool, blocks = create_pool(database), blocks_of(height)
     await pool
+    await pool.execute("delete from final_view")
     with fake_chain(splits=False) as chain:
         chain.nodes = [blocks]  # type: ignore[list-item]
         world = OldChain(chain, blocks, pool)

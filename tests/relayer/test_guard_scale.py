@@ -94,6 +94,9 @@ def counted(module: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Counter[
 async def test_demands_of_two_blocks_cost_a_round_few_questions_and_are_answered_once(
     stand: GuardStand, batches: list[Dossier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = stand.guard.follower.kept
+    assert kept is not None
+    assert kept.store.name == "demands"  # who starts need not read the window again
     read, hashed = (
         counted(library, "read_batch", monkeypatch),
         counted(answers, "keccak", monkeypatch),

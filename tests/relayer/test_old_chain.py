@@ -25,17 +25,19 @@ given a view of a contract that is ten million blocks old
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from support.fake_chain import encoded
-from support.long_chain import hash_of
+from support.databases import Databases
+from support.fake_chain import encoded, fake_chain
+from support.long_chain import LongBlocks, hash_of
 from support.processes import PATIENCE_S
 from support.provider import Habits
 
-from corechain.deployment import DeployedContract, Deployment
+from corechain.deployment import DeployedContract, Deployment, load_deployment
 from corechain.protocol.events import (
     DeviceRegistered,
     StateChannelClosed,
@@ -48,17 +50,30 @@ from corechain.service.errors import NodeUnavailable, WrongNode
 from corechain.service.nodes import in_time, node_at
 from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
+from corechain_relayer.journal.sql import migrations
 from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rewards.kept import KeptReading
+from corechain_relayer.service import Relayer
 from corechain_relayer.watchtower.channels import ChannelsView
+from relayer.conftest import Start
 from relayer.old_chain import DEPTH, HANDFUL, OLD, RANGE, old_chain
+from relayer.support import WATCHTOWER_KEY, Chain, eventually
+from relayer.test_crash import settings_of
 from relayer.test_relayer_following import REGISTRY, registered, transferred
 
 
-async def test_a_second_start_asks_a_handful_at_any_age(database: str) -> None:
-    async with old_chain(database) as world:
+@pytest.fixture(scope="module")
+def journal(databases: Databases) -> Iterator[str]:
+    """One database for all of them: `old_chain` empties it of what was kept."""
+    url = databases.migrated("relayer", migrations())
+    yield url
+    databases.drop(url)
+
+
+async def test_a_second_start_asks_a_handful_at_any_age(journal: str) -> None:
+    async with old_chain(journal) as world:
         first, many, _ = await world.started()
         second, few, _ = await world.started()
         assert world.is_whole(first)
@@ -76,9 +91,9 @@ async def test_a_second_start_asks_a_handful_at_any_age(database: str) -> None:
         assert world.is_whole((await world.started())[0])
 
 
-async def test_who_is_stopped_at_any_request_reads_on_there(database: str) -> None:
+async def test_who_is_stopped_at_any_request_reads_on_there(journal: str) -> None:
     """Stopped is what a kill leaves: nothing is done on the way out."""
-    async with old_chain(database) as world:
+    async with old_chain(journal) as world:
         kept = [0]
         for answered in random.Random(1).sample(range(6, 16), 6):
             world.chain._asked[""] = 0
@@ -100,8 +115,8 @@ async def test_who_is_stopped_at_any_request_reads_on_there(database: str) -> No
         assert world.is_whole((await world.started())[0])
 
 
-async def test_what_is_kept_of_another_chain_is_not_believed(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_what_is_kept_of_another_chain_is_not_believed(journal: str) -> None:
+    async with old_chain(journal) as world:
         await world.started()
         world.blocks.branches[0] = 1  # a chain of the same id begun anew
         world.blocks.happened = {5: [registered(9)]}
@@ -115,8 +130,8 @@ async def test_what_is_kept_of_another_chain_is_not_believed(database: str) -> N
         assert await world.pool.fetchval("select count(*) from final_view") == 1
 
 
-async def test_what_is_kept_of_another_deployment_is_not_believed(database: str) -> None:
-    async with old_chain(database, 5_000) as world:
+async def test_what_is_kept_of_another_deployment_is_not_believed(journal: str) -> None:
+    async with old_chain(journal, 5_000) as world:
         later = DeployedContract("DeviceRegistry", REGISTRY, 1_000)
         follower = world.follower(contract=later)
         await follower.refresh_since(0.0)
@@ -128,9 +143,9 @@ async def test_what_is_kept_of_another_deployment_is_not_believed(database: str)
 
 @pytest.mark.parametrize(("fork", "back"), [(3_000_000, 1_000_000), (OLD - 100, OLD - 300)])
 async def test_a_fork_below_the_kept_block_is_read_from_where_it_begins(
-    database: str, fork: int, back: int
+    journal: str, fork: int, back: int
 ) -> None:
-    async with old_chain(database) as world:
+    async with old_chain(journal) as world:
         await world.started()
         world.blocks.branches[fork] = 1
         gone = [at for at in world.blocks.happened if at >= fork]
@@ -145,8 +160,8 @@ async def test_a_fork_below_the_kept_block_is_read_from_where_it_begins(
         assert few <= HANDFUL
 
 
-async def test_a_reorg_above_the_kept_block_is_followed_as_ever(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_a_reorg_above_the_kept_block_is_followed_as_ever(journal: str) -> None:
+    async with old_chain(journal) as world:
         world.blocks.happened[OLD - 2] = [registered(6)]
         follower = world.follower()
         await follower.refresh_since(0.0)
@@ -174,8 +189,8 @@ async def test_a_reorg_above_the_kept_block_is_followed_as_ever(database: str) -
         assert world.is_whole((await world.started())[0])
 
 
-async def test_of_several_that_start_at_once_one_reads(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_of_several_that_start_at_once_one_reads(journal: str) -> None:
+    async with old_chain(journal) as world:
         followers = [world.follower(reads_on_s=60.0) for _ in range(4)]
         await asyncio.gather(*(follower.refresh_since(0.0) for follower in followers))
         assert all(world.is_whole(follower.view) for follower in followers)
@@ -192,8 +207,8 @@ async def test_of_several_that_start_at_once_one_reads(database: str) -> None:
         assert world.is_whole((await world.started())[0])
 
 
-async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(journal: str) -> None:
+    async with old_chain(journal) as world:
         few = in_time(node_at([world.chain.url, "http://127.0.0.1:1"], 2, 5.0, 64), 0.001)
         follower = world.follower(few)
         async with asyncio.timeout(PATIENCE_S):
@@ -216,8 +231,8 @@ def channel(number: int) -> StateChannelOpened:
     return StateChannelOpened(parties + bytes(14) + amounts)
 
 
-async def test_of_channels_only_the_open_ones_stay(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_of_channels_only_the_open_ones_stay(journal: str) -> None:
+    async with old_chain(journal) as world:
         view = partial(ChannelsView, 31_337, REGISTRY)
         opened = [channel(n) for n in range(1, 7)]
         ids = [one.terms.channel_id(31_337, REGISTRY) for one in opened]
@@ -250,8 +265,8 @@ async def test_of_channels_only_the_open_ones_stay(database: str) -> None:
         assert set((await started()).channels) == {ids[0], ids[1], ids[2]}
 
 
-async def test_of_a_window_that_moves_on_only_its_own_logs_stay(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_of_a_window_that_moves_on_only_its_own_logs_stay(journal: str) -> None:
+    async with old_chain(journal) as world:
 
         async def started(first: int) -> tuple[Follower[RegistryView], int]:
             contract, before = DeployedContract("DeviceRegistry", REGISTRY, first), world.requests
@@ -284,8 +299,8 @@ async def test_of_a_window_that_moves_on_only_its_own_logs_stay(database: str) -
         assert world.blocks.height - 300 < (await world.kept() or 0)
 
 
-async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(database: str) -> None:
-    async with old_chain(database) as world:
+async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(journal: str) -> None:
+    async with old_chain(journal) as world:
         for at in (2_000_000, OLD - 1_000):
             world.blocks.happened[at] = [transferred(1, at), registered(at % 7 + 6)]
         contracts = {"CoreToken": DeployedContract("CoreToken", REGISTRY, 1)}
@@ -304,8 +319,8 @@ async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(database
         assert asked[0] > OLD // RANGE > HANDFUL >= asked[1]
 
 
-async def test_what_is_lost_or_makes_no_sense_is_read_anew(database: str) -> None:
-    async with old_chain(database, 20_000) as world:
+async def test_what_is_lost_or_makes_no_sense_is_read_anew(journal: str) -> None:
+    async with old_chain(journal, 20_000) as world:
         follower = world.follower()
         await follower.refresh_since(0.0)
         await world.pool.execute("delete from final_view")
@@ -323,8 +338,8 @@ async def test_what_is_lost_or_makes_no_sense_is_read_anew(database: str) -> Non
         assert world.is_whole(view)
 
 
-async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str) -> None:
-    async with old_chain(database, 20_000) as world:
+async def test_a_database_that_is_away_keeps_nobody_from_the_chain(journal: str) -> None:
+    async with old_chain(journal, 20_000) as world:
         away = create_pool("postgresql://x@127.0.0.1:1/x")
         await away
         follower = world.follower()
@@ -342,3 +357,43 @@ async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str
         assert await world.kept() == world.blocks.height - DEPTH
         assert world.is_whole((await world.started())[0])
         await away.close()
+
+
+VIEW_BLOCK = 'corechain_view_block{contract="DeviceRegistry"}'
+
+
+def test_a_gateway_that_was_killed_is_ready_at_once_on_an_old_chain(
+    start: Start, chain: Chain
+) -> None:
+    """The process itself. Devices are unknown to a node of a model, whose logs it has read."""
+    place = chain.deployment.contracts["DeviceRegistry"]
+    blocks = LongBlocks(
+        OLD, {place.block + at: [(place.address, registered(at)[1])] for at in (1, 2)}
+    )
+    with fake_chain(splits=False, final=OLD - 64) as node:
+        node.nodes = [blocks]  # type: ignore[list-item]
+        settings = {"RELAYER_RPC_URL": node.url, "RELAYER_LOG_RANGE_BLOCKS": str(RANGE)}
+        gateway = start("gateway", **settings)
+        assert len(node.asked("eth_getLogs")) > OLD // RANGE
+        eventually(lambda: f"{VIEW_BLOCK} 1e+07" in gateway.get("/metrics").text)
+        gateway.kill()
+        before = len(node.asked("eth_getLogs"))
+        gateway.start()
+        assert len(node.asked("eth_getLogs")) - before <= 2
+        assert f"{VIEW_BLOCK} 1e+07" in gateway.get("/metrics").text
+
+
+async def test_all_who_follow_a_contract_from_its_first_block_on_keep_what_they_read(
+    environment: dict[str, str],
+) -> None:
+    """Guard and challenger, who begin with their windows: with the tests of those."""
+    settings = settings_of(environment | {"RELAYER_WATCHTOWER_KEY": WATCHTOWER_KEY})
+    deployment = load_deployment(settings.deployment)
+    relayer = Relayer(settings, deployment)
+    await relayer.pool
+    relayer.watchtower()
+    assert relayer.tower is not None
+    followers: list[Follower[Any]] = [relayer.registry, relayer.tower.follower]
+    kept = [follower.kept.store.name for follower in followers if follower.kept is not None]
+    assert kept == ["DeviceRegistry", "StateChannels"]
+    await relayer.close()
