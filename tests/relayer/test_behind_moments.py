@@ -1,9 +1,13 @@
-"""A node that is behind for a moment ends no loop, which would lose what it has found out."""
+"""What ends a loop: no node that is behind for a moment, and no lock that a frozen one keeps."""
+
+import asyncio
+from typing import Any
 
 import pytest
 
 from corechain.service.errors import NodeBehind, NodesDisagree, NodeUnavailable
 from corechain_relayer.behind import rounds_forever
+from corechain_relayer.submitter.in_time import SILENT_S, run_in_time
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,23 @@ async def test_a_loop_outlives_what_the_next_look_may_cure_unless_it_lasts(
     with pytest.raises(NodeUnavailable):
         await rounds_forever(one, 0.0)
     assert (done[0], errors) == (rounds, [])
+
+
+async def test_a_submitter_has_its_lock_freed_if_it_stands_still() -> None:
+    said: list[float] = []
+
+    class Journal:
+        async def end_when_silent(self, seconds: float) -> None:
+            said.append(seconds)
+
+    class OneRound:
+        journal, node, policy = Journal(), type("Node", (), {})(), None
+
+        async def step(self) -> bool:
+            raise NodeUnavailable("away")
+
+    submitter: Any = OneRound()
+    policy: Any = type("Policy", (), {"max_fee": 1})
+    with pytest.raises(NodeUnavailable):
+        await run_in_time(submitter, policy, 0.5, asyncio.Event())
+    assert said == [SILENT_S]

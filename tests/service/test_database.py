@@ -12,6 +12,7 @@ from corechain.devnet.postgres import PostgresServer
 from corechain.service import database
 from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
 from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
+from corechain_relayer.submitter.journal import IntentJournal
 
 A_MOMENT_S = 0.1
 WAITS_FOR_LOCK = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
@@ -152,6 +153,18 @@ async def test_a_writer_that_has_vanished_loses_its_lock_and_writes_nothing_when
     assert await onlooker.fetchval("select array_agg(by) from written") == ["the other"]
     await onlooker.execute("drop table written")
     await onlooker.close()
+
+
+async def test_a_submitter_that_stands_still_loses_its_lock_and_writes_nothing_more(
+    postgres: str,
+) -> None:
+    """As by SIGSTOP: its connection is as good as ever, and its kernel answers for it."""
+    async with writer(postgres, "a lane") as still:
+        await IntentJournal(still, "lane:0").end_when_silent(0.5)
+        await until(lambda: is_free(postgres, "a lane"))
+        async with writer(postgres, "a lane"):
+            with pytest.raises(StoreUnavailable):
+                await asked(still.execute("create table written (by text)"))
 
 
 async def test_a_pool_asks_nothing_but_what_it_is_asked(postgres: str) -> None:
