@@ -192,8 +192,8 @@ test-solidity: $(SETUP) $(SHIPPED)
 
 # In one run, so that nobody waits at the end of a part for its longest file: the longest begin first,
 # tests/support/costs.py. Four processes for two cores: most of these tests wait for servers.
-# A little behind the others: the Solidity compiler is one thread of six minutes that much waits for,
-# and with a third of a core it ended when all of these had ended.
+# A little behind the others: the contracts' part computes for six minutes, mostly in one thread, and
+# with a third of a core it ended when all of these had ended.
 test-services: $(SETUP)
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
 	@browsed=; ! $(BIN)/python tools/ensure_chromium.py --there || browsed="$(BROWSED_TOO)"; \

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +28,13 @@ def become(pipes: list[int], host: int) -> None:
         os.dup2(pipe, number)
         os.close(pipe)
     sys.argv = ["-c"]
+
+
+def nobody() -> ModuleType:
+    """The main module of `python -c`: multiprocessing loads that of its parent in each process that
+    it starts, where it has a file, and with ours all of pytest."""
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    return module
 
 
 def main(place: str, words: list[str]) -> None:
@@ -48,7 +56,7 @@ def main(place: str, words: list[str]) -> None:
                 server.close()
                 become(pipes, host)
                 # The connection ends with this process, not before: support.worker waits for that.
-                exec(line, {"__name__": "__main__", "connection": connection})
+                exec(line, vars(nobody()) | {"connection": connection})
                 return
             for number in (connection.detach(), *pipes):
                 os.close(number)
