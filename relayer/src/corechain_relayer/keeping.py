@@ -124,10 +124,14 @@ class KeptLogs:
         """Whether we have read what fewer nodes said than must agree."""
         return told_by_few(self.rpc) != self._few
 
-    @property
-    def has_to_begin_anew(self) -> bool:
-        """A view may go by what few nodes say, and not for ever: enough agree again."""
-        return self._is_doubtful and not is_by_few(self.rpc)
+    async def has_to_begin_anew(self) -> bool:
+        """A view may go by what few nodes say, and not for ever: enough agree again. It begins from
+        what is kept, so not while the database is away."""
+        now = time.monotonic()
+        if not self._is_doubtful or is_by_few(self.rpc) or now < self._next_question:
+            return False
+        await self._in_time(_within(self.store.standing()))
+        return not self._away
 
     async def _found(self, tip: Ref | None) -> News | None:
         while True:

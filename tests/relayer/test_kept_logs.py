@@ -1,0 +1,131 @@
+"""What two services do not agree on, or what cannot be, is kept by neither.
+
+given a service that reads a contract's logs, and keeps those of final blocks
+  when somebody else has kept another block of that number
+    nothing of ours follows on it
+  when the node sends a log that our contracts never log
+    the view passes over it, and nothing is kept from there on
+  when enough nodes agree again after few were believed
+    it begins anew from what is kept, once the database is there
+  when the database hangs
+    nobody waits for it longer than for one that is away
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+from support.fake_chain import fake_chain
+from support.processes import PATIENCE_S
+from support.provider import Habits
+
+from corechain.protocol.events import DeviceRevoked, Event
+from corechain.protocol.logs import topic_of
+from corechain.service.nodes import in_time, is_by_few, node_at
+from corechain.service.rpc import Rpc
+from corechain_relayer.following import Follower
+from corechain_relayer.registry.view import RegistryView
+from relayer.old_chain import HANDFUL, REGISTRY, blocks_of, old_chain
+
+HEIGHT = 20_000
+
+
+async def test_nothing_follows_on_a_block_that_is_not_of_our_chain(database: str) -> None:
+    async with old_chain(database, HEIGHT) as world:
+        other = blocks_of(HEIGHT)
+        other.branches[HEIGHT - 1_000] = 1
+        with fake_chain(splits=False) as node:
+            node.nodes = [other]  # type: ignore[list-item]
+            ours = world.follower(Rpc(node.url))
+            assert ours.kept is not None
+            ours.kept._next_keep = float("inf")
+            await ours.refresh_since(0.0)
+            await world.started()  # somebody else, whose node has the other branch
+            before = await world.pool.fetchrow("select block, block_hash, logs from final_view")
+            ours.kept._next_keep, ours._asked_at = 0.0, -1e9
+            other.height += 1
+            await ours.refresh_since(0.0)
+            assert "somebody else has kept another block" in ours.warnings()[0]
+            assert before == await world.pool.fetchrow(
+                "select block, block_hash, logs from final_view"
+            )
+
+
+@dataclass(frozen=True)
+class Odd(Event):
+    """As the contract's event, but for the word that should be a topic."""
+
+    SIGNATURE = "DeviceRevoked(address,uint40)"
+    device: bytes
+    revoked_at: int
+
+
+async def test_a_log_that_cannot_be_is_not_kept(database: str) -> None:
+    assert topic_of(Odd) == topic_of(DeviceRevoked)
+    async with old_chain(database, HEIGHT) as world:
+        whole = dict(world.blocks.happened)
+        world.blocks.happened[HEIGHT - 400] = [(REGISTRY, Odd(b"\1" * 20, 7))]
+        follower = world.follower()
+        await follower.refresh_since(0.0)
+        assert "a log that cannot be" in follower.warnings()[0]
+        assert (await world.kept() or 0) < HEIGHT - 400
+        world.blocks.happened = whole  # asked anew, the node says what is right
+        view, _, firsts = await world.started()
+        assert min(firsts) <= HEIGHT - 400
+        assert world.is_whole(view)
+
+
+async def test_when_enough_nodes_agree_again_a_view_begins_from_what_is_kept(database: str) -> None:
+    """What few have said may be wrong; while the database is away, a view goes on with it: to read
+    all of an old chain for it would take hours."""
+    async with old_chain(database, HEIGHT) as world:
+        with fake_chain(splits=False) as second:
+            second.nodes = [world.blocks]  # type: ignore[list-item]
+            await world.started()
+            few = in_time(node_at([world.chain.url, second.url], 2, 5.0, 64), 0.001)
+            follower = world.follower(few)
+            second.habits = Habits(busy=10**9)
+            while follower.seen is None:
+                follower._asked_at = -1e9
+                await follower.refresh_or_log()
+            second.habits = Habits()
+            kept = follower.kept
+            assert kept is not None
+            assert kept._is_doubtful
+            kept._next_question = float("inf")  # the database is away
+            await agreed(follower)
+            assert kept._is_doubtful
+            kept._next_question, before = 0.0, len(world.chain.asked("eth_getLogs"))
+            await agreed(follower)
+            assert not kept._is_doubtful
+            assert len(world.chain.asked("eth_getLogs")) - before <= HANDFUL
+            assert world.is_whole(follower.view)
+
+
+async def agreed(follower: Follower[RegistryView]) -> None:
+    """A look with which both nodes agree."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            follower._asked_at = -1e9
+            await follower.refresh_since(0.0)
+            if not is_by_few(follower.rpc):
+                return
+            await asyncio.sleep(0.1)  # one that was left out comes back after a while
+
+
+async def test_a_database_that_hangs_holds_a_look_for_a_moment(database: str) -> None:
+    class Hanging:
+        def __getattr__(self, name: str) -> Any:
+            async def hang(*words: Any) -> None:
+                await asyncio.Event().wait()
+
+            return hang
+
+    async with old_chain(database, HEIGHT) as world:
+        follower = world.follower()
+        assert follower.kept is not None
+        hanging: Any = Hanging()
+        follower.kept.store = replace(follower.kept.store, pool=hanging)
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        assert "TimeoutError" in follower.kept._away
