@@ -15,13 +15,13 @@ from types import ModuleType
 
 import pytest
 
+from corechain.devnet.guard import die_with
+
 FOUR_KIB = 4096
 
 
 def become(pipes: list[int], host: int) -> None:
     """A process with these pipes, as it would have been started."""
-    from corechain.devnet.guard import die_with
-
     die_with(host)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, pipe in enumerate(pipes):
@@ -38,6 +38,7 @@ def nobody() -> ModuleType:
 
 
 def main(place: str, words: list[str]) -> None:
+    die_with(os.getppid())
     ready = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     # What cannot be collected each process says for itself.
