@@ -58,6 +58,7 @@ from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import opened
 from corechain_relayer.challenger.process import ChallengerProcess
+from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings, load_settings
 from corechain_relayer.challenger.spans import Span, Spans
@@ -65,6 +66,7 @@ from corechain_relayer.challenger.store import Sent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.urgency import AT_ONCE, Pace
 from relayer.challenging import CHALLENGER_KEY
 from relayer.demands import sealed_batch
 from relayer.support import CELL, Sensor, secp
@@ -251,6 +253,18 @@ async def test_a_challenger_signs_with_its_keys_wherever_they_are(tmp_path: Path
     assert here.signer.address == Signer.of(CHALLENGER_KEY, 31337).address
     assert here.guardian is None
     assert "reward-vetoes" not in here.loops()
+
+
+async def test_vetoes_go_by_the_window_of_their_root_and_not_by_that_of_challenges(
+    tmp_path: Path,
+) -> None:
+    role = process_with(tmp_path, challenger_key=CHALLENGER_KEY).role()
+    nothing: Any = None
+    role.roots = RootWatch(*[nothing] * 10)
+    for pace in (Pace(), AT_ONCE):
+        role.roots.pace = pace
+        is_dear = role.veto_policy().max_fee > role.policy().max_fee
+        assert is_dear == (pace is AT_ONCE)
 
 
 @pytest.mark.parametrize("role", ["challenger", "guardian"])
