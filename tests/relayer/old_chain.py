@@ -7,6 +7,7 @@ from typing import Any
 
 from support.fake_chain import FakeChain, fake_chain
 from support.long_chain import LongBlocks
+from support.processes import PATIENCE_S
 
 from corechain.deployment import DeployedContract
 from corechain.service.database import create_pool
@@ -53,7 +54,7 @@ class OldChain:
         rpc = rpc or Rpc(self.chain.url)
         self.opened.append(rpc)
         store = FinalLogs(self.pool, chain_id, contract, contract.name, reads_on_s)
-        kept = KeptLogs(store, rpc, 0.0)
+        kept = KeptLogs(store, rpc, 0.0, PATIENCE_S)  # the machine may be loaded
         how = (contract, RegistryView, 1.0, RANGE, Metrics(), DEPTH, kept)
         return Follower(rpc, *how)
 

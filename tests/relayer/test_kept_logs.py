@@ -7,13 +7,15 @@ given a service that reads a contract's logs, and keeps those of final blocks
     the view passes over it, and nothing is kept from there on
   when enough nodes agree again after few were believed
     it begins anew from what is kept, once the database is there
+  when the database is away
+    the chain is read without it, and kept once it is there
   when the database hangs
     nobody waits for it longer than for one that is away
 """
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from support.fake_chain import fake_chain
 from support.processes import PATIENCE_S
@@ -21,11 +23,12 @@ from support.provider import Habits
 
 from corechain.protocol.events import DeviceRevoked, Event
 from corechain.protocol.logs import topic_of
+from corechain.service.database import create_pool
 from corechain.service.nodes import in_time, is_by_few, node_at
 from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
 from corechain_relayer.registry.view import RegistryView
-from relayer.old_chain import HANDFUL, REGISTRY, blocks_of, old_chain
+from relayer.old_chain import DEPTH, HANDFUL, REGISTRY, blocks_of, old_chain
 
 HEIGHT = 20_000
 
@@ -124,8 +127,29 @@ async def test_a_database_that_hangs_holds_a_look_for_a_moment(database: str) ->
     async with old_chain(database, HEIGHT) as world:
         follower = world.follower()
         assert follower.kept is not None
-        hanging: Any = Hanging()
-        follower.kept.store = replace(follower.kept.store, pool=hanging)
+        store, hanging = follower.kept.store, cast("Any", Hanging())
+        follower.kept.store, follower.kept.store_s = replace(store, pool=hanging), 0.1
         await follower.refresh_since(0.0)
         assert world.is_whole(follower.view)
         assert "TimeoutError" in follower.kept._away
+
+
+async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str) -> None:
+    async with old_chain(database, HEIGHT) as world:
+        away = create_pool("postgresql://x@127.0.0.1:1/x")
+        await away
+        follower = world.follower()
+        assert follower.kept is not None
+        reachable, follower.kept.store = (
+            follower.kept.store,
+            replace(follower.kept.store, pool=away),
+        )
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        follower.kept.store = reachable  # it is there again
+        follower.kept._next_question = follower._asked_at = -1e9
+        world.blocks.height += 20
+        await follower.refresh_since(0.0)
+        assert await world.kept() == world.blocks.height - DEPTH
+        assert world.is_whole((await world.started())[0])
+        await away.close()

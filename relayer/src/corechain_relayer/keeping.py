@@ -65,6 +65,7 @@ class KeptLogs:
     store: FinalLogs
     rpc: Questions
     keep_every_s: float = KEEP_EVERY_S
+    store_s: float = STORE_S
     far_blocks: int = FAR_BLOCKS
     window: int = 0
     """Blocks before the newest final one whose logs are wanted; 0: all since the first."""
@@ -130,12 +131,12 @@ class KeptLogs:
         now = time.monotonic()
         if not self._is_doubtful or is_by_few(self.rpc) or now < self._next_question:
             return False
-        await self._in_time(_within(self.store.standing()))
+        await self._in_time(_within(self.store.standing(), self.store_s))
         return not self._away
 
     async def _found(self, tip: Ref | None) -> News | None:
         while True:
-            standing = await _within(self.store.standing())
+            standing = await _within(self.store.standing(), self.store_s)
             if standing is not None and not self._reaches(standing):
                 log.warning("kept logs begin too late", view=self.store.name)
                 await self._drop()
@@ -215,7 +216,7 @@ class KeptLogs:
             self._lose("the node has sent a log that cannot be")
             return
         kept = self.store.keep(self.through, final, logs, self._about(logs))
-        if await _within(kept, STORE_S + len(logs) / LOGS_A_SECOND):
+        if await _within(kept, self.store_s + len(logs) / LOGS_A_SECOND):
             self._stands_at(final)
             if self.window:
                 await _within(self.store.forget_before(final.number - self.window), FORGET_S)
@@ -232,7 +233,7 @@ class KeptLogs:
     async def _agree(self, final: Ref) -> None:
         """Somebody else has kept something, or reads on. What is kept has to be of our chain before
         anything of ours may follow on it."""
-        standing, ours = await _within(self.store.standing()), self.through
+        standing, ours = await _within(self.store.standing(), self.store_s), self.through
         if standing is None or (ours is not None and standing.through.number < ours.number):
             self._lose("it was dropped by somebody else, or goes back further than ours")
         elif standing.through != ours and standing.through.number <= final.number:
@@ -256,7 +257,7 @@ class KeptLogs:
         await self._in_time(self._go_back())
 
     async def _go_back(self) -> None:
-        standing = await _within(self.store.standing())
+        standing = await _within(self.store.standing(), self.store_s)
         if standing is None:
             return
         last = await self.rpc.block(standing.through.number)
@@ -292,7 +293,7 @@ class KeptLogs:
         await self._in_time(self._drop())
 
     async def _drop(self) -> None:
-        standing = await _within(self.store.standing())
+        standing = await _within(self.store.standing(), self.store_s)
         if standing is not None:
             await self.store.drop(standing)
 
@@ -317,7 +318,7 @@ def _is_odd(entry: Log) -> bool:
     return False
 
 
-async def _within(answer: Awaitable[T], limit_s: float = STORE_S) -> T:
+async def _within(answer: Awaitable[T], limit_s: float) -> T:
     """Raises TimeoutError."""
     async with asyncio.timeout(limit_s):
         return await answer
