@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corechain.deployment import DeployedContract, Deployment
@@ -234,6 +234,7 @@ async def odd_end(name: str, said: Sequence[Any], of_logs: Sequence[Any]) -> str
     return ""
 
 
+@settings(max_examples=50)
 @given(said=st.lists(answers, min_size=1, max_size=3), of_logs=logs)
 @example(["0x" + ("ff" * 32) * 4], [])
 async def test_no_odd_answer_is_a_mistake_of_ours(said: list[Any], of_logs: Any) -> None:

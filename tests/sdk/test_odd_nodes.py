@@ -99,7 +99,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(document=anything, place=st.sampled_from(["result", "error", "message", "data"]))
 def test_any_answer_of_a_node_is_a_value_or_a_typed_error(chain, name, document, place):
     shapes = {
@@ -113,7 +113,7 @@ def test_any_answer_of_a_node_is_a_value_or_a_typed_error(chain, name, document,
         QUESTIONS[name](chain)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(method=st.sampled_from(["eth_getLogs", "eth_getTransactionReceipt"]), document=anything)
 def test_any_list_of_anything_is_no_log_and_no_receipt(chain, method, document):
     honest = {

@@ -84,7 +84,7 @@ answers = (
     status=st.sampled_from([200, 200, 302, 400, 429, 503]),
     question=st.sampled_from(sorted(QUESTIONS)),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 async def test_no_answer_of_a_node_is_more_than_an_outage(
     content: bytes, status: int, question: str
 ) -> None:
