@@ -93,7 +93,7 @@ OF_RESTS_AND_DISPUTES = (
         "never looks again for a file that was missing",
         Challenger,
         "_examine",
-        "not self._again.is_due(key)",
+        "not self._again.is_due(key, left_s)",
         "self._again._tries[key]",
         "challenger",
     ),
@@ -201,6 +201,14 @@ OF_REWARDS = (
         "_is_told",
         "self._logs = RootLogs()",
         "pass",
+        "rewards",
+    ),
+    Mutant(
+        "judges a root without those before it",
+        RootWatch,
+        "_is_told",
+        " or left_out(epochs)",
+        "",
         "rewards",
     ),
     Mutant(

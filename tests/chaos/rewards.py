@@ -58,8 +58,10 @@ class RewardStory(DutyStory):
         """Those whose file here is damaged."""
         self.batches = 0
         self.lies: set[int] = set()
-        """Roots of which a node has left something out: it does so once, as a second look is all
+        """Roots for which a node has left out a batch: it does so once, as a second look is all
         that there is against it."""
+        self.batch_left_out = False
+        """In this round of the role."""
         self.seen: list[Fork] = []
         """Chains that the role was told of in its round."""
         self.pardoned: set[bytes] = set()
@@ -91,6 +93,7 @@ class RewardStory(DutyStory):
 
     async def look(self) -> None:
         self.seen.clear()
+        self.batch_left_out = False
         await self.role.round()
 
     # ------------------------------------------------------------------ the contract
@@ -254,15 +257,20 @@ class RewardStory(DutyStory):
             if self.world.rng.random() < 0.5:
                 self._propose(self._value("right"))
 
-    def leaves_out(self, fork: Fork) -> bool:
+    def leaves_out(self) -> bool:
         """Whether a node leaves something out now."""
-        root = self._newest(self.standings(fork))
-        if self.node.faults == Faults() or root.value in self.lies:
+        if self.node.faults == Faults() or self.world.rng.random() > LEFT_OUT_SHARE:
             return False
-        if self.world.rng.random() > LEFT_OUT_SHARE:
+        self.world.fault(LEFT_OUT)
+        return True
+
+    def leaves_out_batch(self, fork: Fork) -> bool:
+        """Once for each root."""
+        root = self._newest(self.standings(fork))
+        if root.value in self.lies or not self.leaves_out():
             return False
         self.lies.add(root.value)
-        self.world.fault(LEFT_OUT)
+        self.batch_left_out = True
         return True
 
     def grounds_shift(self) -> None:
@@ -327,6 +335,16 @@ class RewardStory(DutyStory):
         meant = [(f, one) for f, one in found if isinstance(one, Root) and one.root == root]
         if not any(self.is_wrong(fork, one) for fork, one in meant):
             raise Violation("honest", f"{purpose}: the root is right")
+
+    def check_judged(self) -> None:
+        """Of what a node leaves out only a batch, in this round, makes a judgement wrong: that a
+        root is missing is seen."""
+        if self.batch_left_out:
+            return
+        fork = self.seen[-1]
+        root = self._newest(self.standings(fork))
+        if self.role.is_right((root.epoch, root.root)) == self.is_wrong(fork, root):
+            raise Violation("honest", f"epoch {root.epoch} is judged by a part of the roots")
 
     def check_withdrawn(self) -> None:
         """In a quiet world no veto lies in a pool that would hit another root than it means."""

@@ -115,14 +115,14 @@ class ModelHistory:
             for block, _, one in self.rpc.story.told(fork).steps
             if isinstance(one, Root) and first <= block <= head
         ]
-        if found and self.rpc.story.leaves_out(fork):
+        if found and self.rpc.story.leaves_out():
             found.pop(self.rpc.world.rng.randrange(len(found)))
         return found
 
     async def batches(self, head: int) -> Mapping[int, Committed]:
         fork = self._fork()
         found = {n: Committed(root_bytes(n), block) for n, block in self.rpc.story.data(fork)}  # type: ignore[arg-type]
-        if found and self.rpc.story.leaves_out(fork):
+        if found and self.rpc.story.leaves_out_batch(fork):
             found.pop(max(found))
         return found
 
@@ -158,7 +158,14 @@ class ModelLedger:
 
 
 class ModelWatch(RootWatch):
-    """The real one; only files are fetched from the story."""
+    """The real one; only files are fetched from the story, and each judgement is looked at."""
+
+    async def _judge(self, *of: Any) -> bool:
+        story: RewardStory = self.folder  # type: ignore[assignment]
+        is_known = await super()._judge(*of)
+        if is_known:
+            story.check_judged()
+        return is_known
 
     async def _fetch(
         self, batches: Mapping[int, Committed], through: int, is_good: Callable[[int, bytes], bool]

@@ -39,7 +39,7 @@ def test_a_root_whose_log_a_node_left_out_once_is_judged_all_the_same() -> None:
     with quiet_story() as story:
         story._propose(story._value("wrong"))
         story.mine(1000)
-        real, story.leaves_out = story.leaves_out, lambda fork: True  # type: ignore[method-assign]
+        real, story.leaves_out = story.leaves_out, lambda: True  # type: ignore[method-assign]
         story._role_round()
         story.leaves_out = real  # type: ignore[method-assign]
         story._propose(story._value("wrong"))

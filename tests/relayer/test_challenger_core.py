@@ -19,6 +19,7 @@ given keys of the challenger and of CoreToken's guardian, here or elsewhere
 """
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -40,9 +41,10 @@ from corechain.protocol.suspects import Neighbour, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable, QuorumLost
 from corechain.service.files.download import Unfit
 from corechain.service.quorum import Quorum
-from corechain.service.rpc import Log, Rpc, to_hex
+from corechain.service.rpc import Block, Log, Rpc, to_hex
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.calldata import selector
+from corechain_relayer.challenger import again
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import (
     DisputesCalls,
@@ -300,7 +302,9 @@ async def test_while_too_few_nodes_are_left_nothing_that_costs_a_fee_is_demanded
     await rpc.close()
 
 
-async def test_a_batch_on_which_we_fail_keeps_us_from_no_other() -> None:
+async def test_a_batch_on_which_we_fail_keeps_us_from_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hostile, honest = (Standing(n, bytes([n]) * 26, Place.alone(n), 9) for n in (1, 2))
     examined = list[Standing]()
 
@@ -311,22 +315,26 @@ async def test_a_batch_on_which_we_fail_keeps_us_from_no_other() -> None:
             raise NodeUnavailable("away")
         examined.append(one)
 
-    metrics, parts = Metrics(), dict.fromkeys(("follower", "store", "calls", "terms"), None)
+    metrics, parts = Metrics(), dict.fromkeys(("follower", "store", "calls"), None)
     limits = Limits(patience_s=0.0, stake=0, demands=1, retry_s=60.0)
     given: Any = parts | {"examiner": SimpleNamespace(honest=set(), file_of=file_of)}
+    given["terms"], head = SimpleNamespace(challenge_s=900), Block(2, b"", b"", 10, 1)
+    clock = SimpleNamespace(time=0)
+    monkeypatch.setattr(again, "time", SimpleNamespace(monotonic=lambda: clock.time))
     alerts = ChallengerAlerts(metrics)
     given |= {"limits": limits, "alerts": alerts, "metrics": metrics, "work": asyncio.Event()}
     challenger, books = Challenger(**given), {0: LaneBook(1)}
     for _ in range(2):
-        await challenger._examine([hostile, honest], books)
+        await challenger._examine([hostile, honest], head, books)
     assert examined == [honest]
     (said,) = alerts.sentences()
     assert "failed on it (IndexError)" in said
     assert "\ncorechain_challenger_faults_total 1.0" in metrics.exposition().decode()
-    challenger._again.forget({(n, bytes([n]) * 26) for n in (1, 2)})
-    examined.append(honest)
-    with pytest.raises(NodeUnavailable):
-        await challenger._examine([hostile, honest], books)
+    for clock.time in (60, 121):  # for the third time after two minutes
+        await challenger._examine([hostile, honest], head, books)
+    assert examined == [honest, honest]
+    with pytest.raises(NodeUnavailable):  # but sooner at the end of its window
+        await challenger._examine([hostile, honest], replace(head, timestamp=800), books)
 
 
 async def test_the_deepest_of_the_reorgs_since_the_last_question_is_told_once() -> None:

@@ -3,15 +3,18 @@
 given years of reward roots
   those in final blocks are read once
 given a node that has left one out
-  all are read again before a root that comes out wrong is vetoed, or where none comes out, or where
-  the contract says that another one waits
+  all are read again before any root is judged: where one before it is missing, or where the
+  contract says that another one waits
+  all are read again before a root is proposed
   that it has not seen the blocks is an outage, and no chain without them
 given a root that cannot be recomputed
-  it is tried again later and later, as a try reads all data files
+  it is tried again later and later, as a try reads all data files, but for the end of its window
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.fake_chain import FakeChain, encoded
@@ -19,9 +22,10 @@ from support.provider import Habits, serving
 
 from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.events import RootProposed
-from corechain.service.errors import NodeBehind
+from corechain.service.errors import NodeBehind, NodeUnavailable
 from corechain.service.rpc import Block, Log, Rpc
-from corechain_relayer.challenger import roots
+from corechain_relayer.challenger import again, roots
+from corechain_relayer.challenger.again import TRIES_LEFT
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import RootWatch
@@ -35,6 +39,7 @@ class Chain:
 
     proposed: list[int]
     asked: list[tuple[int, int]] = field(default_factory=list)
+    time: int = 1
 
     async def roots(self, first: int, head: int) -> list[Log]:
         self.asked.append((first, head))
@@ -44,7 +49,7 @@ class Chain:
         return {}
 
     async def head(self) -> Block:
-        return Block(12, bytes(32), bytes(32), 1, 1)
+        return Block(12, bytes(32), bytes(32), self.time, 1)
 
     async def final_block(self, head: Block) -> int:
         return head.number
@@ -64,12 +69,14 @@ class Chain:
 
     async def eth_call(self, contract: bytes, data: bytes) -> bytes:
         """Which root waits."""
-        return (12).to_bytes(32, "big") + b"\1" * 26 + bytes(6) + YEARS_S.to_bytes(32, "big")
+        return (3).to_bytes(32, "big") + b"\1" * 26 + bytes(6) + YEARS_S.to_bytes(32, "big")
 
 
 CORE = b"\xc0" * 20
 YEARS_S = 1 << 31
 """When a root of the chain's may be claimed."""
+EPOCHS = {3: 1, 8: 2, 11: 3, 12: 3}
+"""By block."""
 
 
 def root_word(number: int) -> int:
@@ -77,7 +84,7 @@ def root_word(number: int) -> int:
 
 
 def root_in(number: int) -> Log:
-    topics, data = encoded(RootProposed(root_word(number), number, 10))
+    topics, data = encoded(RootProposed(root_word(EPOCHS[number]), number, 10))
     return Log(bytes(20), tuple(topics), data, number, bytes([number]) * 32, bytes(32), 0)
 
 
@@ -95,17 +102,15 @@ async def test_roots_in_final_blocks_are_read_once() -> None:
 
 @dataclass(slots=True)
 class OfEpochs(RootWatch):
-    """The root of the third epoch is known to be right with both before it, and else wrong, or not
-    known at all. The contract would take a veto."""
+    """The root of the third epoch is right, or cannot be known. The contract would take a veto."""
 
     is_known: bool = True
     tries: int = 0
 
     async def _root_of(self, before: list[RootProposed], *what: Any) -> bytes | None:
         self.tries += 1
-        if len(before) == 2:
-            return b"\1" * 26
-        return b"\2" * 26 if self.is_known else None
+        assert len(before) == 2
+        return b"\1" * 26 if self.is_known else None
 
     async def _may_object(self, *what: Any) -> bool:
         return True
@@ -114,32 +119,69 @@ class OfEpochs(RootWatch):
         raise AssertionError("a right root is vetoed")
 
 
-@pytest.mark.parametrize(("told", "is_known"), [([3, 12], True), ([3, 12], False), ([3, 8], True)])
+@pytest.mark.parametrize("told", [[3, 12], [8, 12], [3, 8]])
 async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
-    monkeypatch: pytest.MonkeyPatch, told: list[int], is_known: bool
+    monkeypatch: pytest.MonkeyPatch, told: list[int]
 ) -> None:
-    """Also not where its block is final, whose logs are read once."""
+    """Also not where its block is final, whose logs are read once; and no root is judged without
+    those before it: right, it would come out wrong."""
     chain: Any = Chain(told)
     monkeypatch.setattr(roots, "History", lambda *what: chain)
-    watch = OfEpochs(*[chain] * 10, is_known=is_known, retry_s=0.0)
+    watch = OfEpochs(*[chain] * 10)
     watch.alerts = ChallengerAlerts(Metrics())
-    await watch.round()
-    chain.proposed = [3, 8, 12]
-    for _ in range(3):
+    for _ in range(2):
         await watch.round()
-    assert list(watch._judged.values()) == [b"\1" * 26]
+    (missing,) = {1, 2, 3} - {EPOCHS[number] for number in told}
+    assert f"no log tells of epoch {missing}" in watch.alerts.sentences()[0]
+    chain.proposed = [3, 8, 12]
+    await watch.round()
+    assert (list(watch._judged.values()), watch.tries) == ([b"\1" * 26], 1)
 
 
 async def test_what_cannot_be_recomputed_is_not_tried_twice_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chain: Any = Chain([3, 12])
+    chain: Any = Chain([3, 8, 12])
     monkeypatch.setattr(roots, "History", lambda *what: chain)
     watch = OfEpochs(*[chain] * 10, is_known=False)
     watch.alerts = ChallengerAlerts(Metrics())
     for _ in range(5):
         await watch.round()
     assert watch.tries == 1
+
+
+async def test_what_cannot_be_recomputed_is_tried_more_often_at_the_end_of_its_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its file may come back then: of ten minutes a pause of five is too long."""
+    chain: Any = Chain([3, 8, 12])
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    monkeypatch.setattr(again, "time", SimpleNamespace(monotonic=lambda: float(chain.time)))
+    watch, tried = OfEpochs(*[chain] * 10, is_known=False), [600]
+    watch.alerts = ChallengerAlerts(Metrics())
+    for left_s in range(600, 0, -5):
+        chain.time, before = YEARS_S - left_s, watch.tries
+        await watch.round()
+        tried += [left_s] * (watch.tries - before)
+    pauses = [(left, before - left) for before, left in pairwise(tried)]
+    assert all(pause <= max(5, left / TRIES_LEFT) + 5 for left, pause in pauses)
+    assert len(tried) < 40
+
+
+class Told(History):
+    """The journal lacks one that the node has, or the node lacks it too."""
+
+    async def roots(self, first: int, head: int) -> list[Log]:
+        return [root_in(number) for number in (8, 12) if self.kept] or cast(Any, self.rpc)
+
+
+async def test_no_root_is_proposed_where_one_before_it_was_left_out() -> None:
+    logs: Any = [root_in(number) for number in (3, 8, 12)]
+    kept: Any = ["all but epoch 1"]
+    told = Told(logs, Deployment(31337, {}), 100, 12, kept)
+    assert [root.epoch for root in await told.epochs(12)] == [1, 2, 3]
+    with pytest.raises(NodeUnavailable, match="root of epoch 2"):
+        await replace(told, rpc=[logs[0], logs[2]]).epochs(12)
 
 
 async def test_a_node_that_lags_leaves_out_no_root_without_a_word() -> None:

@@ -4,12 +4,15 @@ import time
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
+from math import inf
 
 from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Questions
 from corechain_relayer.challenger.spans import Key
 
 LONGEST_RETRY_S = 300.0
+TRIES_LEFT = 8
+"""A pause is at most this part of what is left of the window: as the guard's."""
 
 
 @dataclass(slots=True)
@@ -18,16 +21,21 @@ class Again:
     what the contract refuses is not judged anew in each round."""
 
     retry_s: float
-    _not_before: dict[Key, float] = field(default_factory=dict)
+    _tried: dict[Key, tuple[float, float]] = field(default_factory=dict)
+    """When, and the pause after it."""
     _tries: Counter[Key] = field(default_factory=Counter)
 
-    def is_due(self, key: Key) -> bool:
-        return self._not_before.get(key, 0.0) <= time.monotonic()
+    def is_due(self, key: Key, left_s: float = inf) -> bool:
+        """`left_s`: until it is of no more use. A file that comes back late in a short window is
+        found in time."""
+        tried_at, pause_s = self._tried.get(key, (0.0, 0.0))
+        longest_s = max(self.retry_s, left_s / TRIES_LEFT)
+        return tried_at + min(pause_s, longest_s) <= time.monotonic()
 
     def later(self, key: Key) -> None:
         pause_s = self.retry_s * 2 ** min(self._tries[key], 16)
         self._tries[key] += 1
-        self._not_before[key] = time.monotonic() + min(LONGEST_RETRY_S, pause_s)
+        self._tried[key] = time.monotonic(), min(LONGEST_RETRY_S, pause_s)
 
     def begin(self, key: Key) -> None:
         """Soon, and then later and later."""
@@ -36,7 +44,7 @@ class Again:
 
     def forget(self, keys: Set[Key]) -> None:
         for key in keys:
-            self._not_before.pop(key, None)
+            self._tried.pop(key, None)
             self._tries.pop(key, None)
 
 

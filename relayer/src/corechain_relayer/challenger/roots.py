@@ -1,7 +1,7 @@
 """Vetoes of wrong reward roots: each proposed root is recomputed from chain and data files."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from corechain_relayer.challenger.waiting import (
 )
 from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
-from corechain_relayer.rewards.history import History
+from corechain_relayer.rewards.history import History, left_out
 from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import BlockId
@@ -86,7 +86,8 @@ class RootWatch:
     _doubted: tuple[int, BlockId] | None = None
     """Whose root came out wrong once, and was judged anew since."""
     _untold: Root = NONE_WAITS
-    """What waits by the word of the contract alone, since the last round."""
+    """What waits by the word of the contract alone, or without one before it, since the last
+    round."""
     _again: Again = field(init=False)
     """All data files are read for a try, which half a second later finds the same."""
 
@@ -105,14 +106,14 @@ class RootWatch:
         final = await self.node.final_block(head)
         epochs, place = await self._logs.newest(history, head.number, final)
         waits = bool(epochs) and epochs[-1].active_at > head.timestamp
-        if not await self._is_told(epochs[-1] if waits else None):
+        if not await self._is_told(epochs if waits else []):
             return
         key, newest = (epochs[-1].epoch, place), epochs[-1]
         if self._doubted != key:
             self._doubted = None
         if key not in self._judged:
             tried = (newest.epoch, place.hash)
-            if not self._again.is_due(tried):
+            if not self._again.is_due(tried, newest.active_at - head.timestamp):
                 return
             if not await self._judge(epochs, place, head, history):
                 self._again.later(tried)
@@ -131,17 +132,19 @@ class RootWatch:
             # out must not cost a right root.
             self._doubted, self._judged, self._logs = key, {}, RootLogs()
 
-    async def _is_told(self, newest: RootProposed | None) -> bool:
-        """Whether a root waits that the logs tell of. The contract is asked: a node may have left
-        out the newest when the logs of its block were read for good, and nobody would judge it."""
+    async def _is_told(self, epochs: Sequence[RootProposed]) -> bool:
+        """Whether a root waits that the logs tell of, with all before it. The contract is asked: a
+        node may have left out the newest when the logs of its block were read for good, and nobody
+        would judge it; or an earlier one, and a right root would come out wrong."""
         pending = await PendingRoots(self.calls).now()
         if pending == NONE_WAITS:
             await self._is_well()
-        elif newest is None or (newest.epoch, newest.root) != pending:
+        elif not epochs or (epochs[-1].epoch, epochs[-1].root) != pending or left_out(epochs):
             self._logs = RootLogs()
             if self._untold == pending:
                 name = f"epoch {pending[0]}"
-                text = f"{name}: its root waits, and no log tells of it: it cannot be judged"
+                missing = left_out(epochs) or pending[0]
+                text = f"{name}: its root waits, and no log tells of epoch {missing}: not judged"
                 self.alerts.say(WRONG_ROOT, name, text)
                 self.alerts.looked(WRONG_ROOT)
             self._untold = pending

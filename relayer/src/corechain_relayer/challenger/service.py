@@ -107,7 +107,7 @@ class Challenger:
         sent = await self.store.sent()
         books = await self._books()
         standing = await self._challengeable(head, books)
-        await self._examine(standing, books)
+        await self._examine(standing, head, books)
         await self._accuse(standing, sent)
         await self._inquire(standing, head, sent)
         await self._expire(head, books, sent)
@@ -173,14 +173,16 @@ class Challenger:
 
     # ------------------------------------------------------------------------------ examination
 
-    async def _examine(self, standing: Sequence[Standing], books: dict[int, LaneBook]) -> None:
-        """Those that were not examined yet, or whose file was missing a while ago, or of whose
-        charges the contract took none."""
+    async def _examine(
+        self, standing: Sequence[Standing], head: Block, books: dict[int, LaneBook]
+    ) -> None:
+        """Those that are new, whose file was missing, or of whose charges none was taken."""
         done = 0
         for one in standing:
             key = (one.batch_id, one.commitment)
+            left_s = one.committed_at + self.terms.challenge_s - head.timestamp
             known = key in self.examiner.honest or self._is_charged(key)
-            if known or not self._again.is_due(key) or done >= EXAMINED_A_ROUND:
+            if known or not self._again.is_due(key, left_s) or done >= EXAMINED_A_ROUND:
                 continue
             done += 1
             if key in self._doubts.refused:

@@ -1,13 +1,14 @@
 """Epochs, commitments and owners as the chain tells them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from corechain.deployment import Deployment
 from corechain.protocol.events import Event, RootProposed, RootVetoed
 from corechain.protocol.logs import decode_log
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
+from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_in
 from corechain_relayer.following import all_told
@@ -32,6 +33,12 @@ def standing(events: Iterable[Event | None]) -> list[RootProposed]:
     return [epochs[number] for number in sorted(epochs)]
 
 
+def left_out(epochs: Sequence[RootProposed]) -> int:
+    """The first epoch that a node has left out, 0 where all are there: the contract takes none but
+    the next (`isNotNext` in RewardRoots.sol). Without it those after it come out wrong."""
+    return next((n for n, one in enumerate(epochs, 1) if one.epoch != n), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """Reads events up to a block. `newest`: the newest one that its reader has seen."""
@@ -45,7 +52,13 @@ class History:
 
     async def epochs(self, head: int) -> list[RootProposed]:
         """Raises NodeUnavailable, NodeRefused."""
-        return told(await self.roots(0, head))
+        epochs = told(await self.roots(0, head))
+        missing = left_out(epochs)
+        if missing and self.kept is not None:  # perhaps when that block was read for good
+            return await replace(self, kept=None).epochs(head)
+        if missing:
+            raise NodeUnavailable(f"the node left out the log of the root of epoch {missing}")
+        return epochs
 
     async def roots(self, first: int, head: int) -> list[Log]:
         """Of proposals and vetoes, from a block on."""
