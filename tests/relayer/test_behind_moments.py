@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from corechain.service.errors import NodeBehind, NodesDisagree, NodeUnavailable
+from corechain.service.rpc import Questions
 from corechain_relayer.behind import rounds_forever
 from corechain_relayer.submitter.in_time import SILENT_S, run_in_time
+from corechain_relayer.submitter.views import views_at_head
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,16 @@ async def test_a_loop_outlives_what_the_next_look_may_cure_unless_it_lasts(
     with pytest.raises(NodeUnavailable):
         await rounds_forever(one, 0.0)
     assert (done[0], errors) == (rounds, [])
+
+
+async def test_a_node_that_has_a_block_but_not_its_state_yet_is_behind() -> None:
+    class Hurried:
+        async def call_all(self, calls: list[Any]) -> list[Any]:
+            return [{"number": "0x1"}, "0x" + "00" * 32, "0x"]
+
+    node: Questions = Hurried()  # type: ignore[assignment]
+    with pytest.raises(NodeBehind, match="the state of 0x0101"):
+        await views_at_head(node, b"\1" * 20, [b"a view", b"another"])
 
 
 async def test_a_submitter_has_its_lock_freed_if_it_stands_still() -> None:

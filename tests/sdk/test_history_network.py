@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
 import pytest
 from support.command import corechain
 from support.processes import PATIENCE_S, eventually
@@ -23,6 +24,7 @@ from support.receivers import listening
 
 from corechain import AsyncClient, BatchEvent
 from corechain.devnet.network import Network
+from corechain.history_files import State
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 
@@ -117,11 +119,11 @@ def test_the_commands_show_and_write_a_history(
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout) == {"readings": 8, "gaps": [], "lanes": [0]}
         assert path.exists()
-    left = tmp_path / "left.csv.part.state"
-    left.write_text("{}")
-    again = corechain("export", tmp_path / "left.csv", "--device", HEX, *home)
-    assert again.returncode == 1
-    assert "--resume" in again.stderr
+    left = msgspec.json.encode(State("another question", "csv", "a cursor", 100, 2))
+    for state, what in ((left, "--resume"), (b"{}", "it is no state of an export")):
+        (tmp_path / "left.csv.part.state").write_bytes(state)
+        again = corechain("export", tmp_path / "left.csv", "--device", HEX, *home)
+        assert (again.returncode, what in again.stderr) == (1, True)
 
 
 def test_the_stream_is_printed_and_posted(network: Network, told: Events, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block, Call, Questions, to_hex
 from corechain.service.words import parse_block
 
@@ -12,7 +12,7 @@ async def views_at_head(
     rpc: Questions, contract: bytes, calls: Sequence[bytes]
 ) -> tuple[Block, list[Any]]:
     """The newest block, and the results as the node sent them, a hundred in a request. Raises
-    NodeUnavailable, NodeRefused."""
+    NodeUnavailable, NodeBehind where it has a block but not its state yet, NodeRefused."""
     to = to_hex(contract)
     asked = [Call("eth_call", ({"to": to, "data": to_hex(call)}, "latest")) for call in calls]
     head = Call("eth_getBlockByNumber", ("latest", False))
@@ -22,4 +22,7 @@ async def views_at_head(
             raise raw
     if raw_head is None:
         raise NodeUnavailable("the node has no latest block")
+    # Whoever asks knows that the contract is there: a view of ours never returns nothing.
+    if "0x" in found:
+        raise NodeBehind(f"the node does not have the state of {to} in its newest block yet")
     return parse_block(raw_head), found
