@@ -340,6 +340,7 @@ class Headers:
 
     async def block(self, number: int) -> Block | None:
         self.asked += 1
+        assert self.asked < 20
         if number in self.hidden:
             return None
         return Block(number, bytes(32), bytes(32), self.times[number], 0)
@@ -356,7 +357,6 @@ async def test_no_block_since_that_second_is_left_out(
     for node in (Headers(times, set()), Headers(times, hidden)):
         found = await first_block_since(node, since, head, 0, 1)  # type: ignore[arg-type]
         assert 0 <= found <= wanted
-        assert node.asked < 20
 
 
 @pytest.mark.parametrize("pace", [1, 4])
@@ -368,6 +368,15 @@ async def test_where_a_window_begins_is_found_by_a_few_questions_at_any_age(pace
     found = await first_block_since(node, since, head, 5)  # type: ignore[arg-type]
     assert head.number - 3 * blocks // 2 < found <= head.number - blocks
     assert node.asked <= 4
+
+
+@pytest.mark.parametrize("since_then", [1, 2, 3, 7, 11, 31, 500])
+async def test_a_pause_longer_than_the_window_ends_no_search(since_then: int) -> None:
+    """A network that was off for days has made so many blocks since."""
+    times = [*range(5_000), *range(400_000, 400_000 + since_then)]
+    head = Block(len(times) - 1, bytes(32), bytes(32), times[-1], 0)
+    found = await first_block_since(Headers(times, set()), times[-1] - 86_400, head, 0)  # type: ignore[arg-type]
+    assert 5_000 - since_then <= found <= 5_000
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,13 @@ async def first_block_since(
             return lowest
         age = head.timestamp - block.timestamp
         if age > window:
-            old = back
-            if 2 * age <= 3 * window or old - young <= max(1, old // 4):
-                break
-            back = (young + old) // 2
+            old, further, is_near = back, back, 2 * age <= 3 * window
         else:
-            young = back
-            back = _further(back, age, window)
-            back = min(back, (young + old) // 2) if old else back
+            young, further, is_near = back, _further(back, age, window), False
+        # No block may be between them, where a chain has paused for longer than the window.
+        if old and (is_near or old - young <= max(1, old // 4)):
+            break
+        back = min(further, (young + old) // 2) if old else further
     return head.number - old + 1 if old else lowest
 
 
