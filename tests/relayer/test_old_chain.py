@@ -44,7 +44,7 @@ from corechain.protocol.events import (
     StateChannelToppedUp,
 )
 from corechain.protocol.logs import topic_of
-from corechain.service.errors import NodeUnavailable, WrongNode
+from corechain.service.errors import NodeBehind, NodeUnavailable, WrongNode
 from corechain.service.nodes import in_time, node_at
 from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
@@ -313,6 +313,9 @@ async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(journal:
             assert [entry.block_number for entry in logs] == sorted(world.blocks.happened)
             assert {entry.topics[0] for entry in logs} == {topic_of(DeviceRegistered)}
             assert len(await reading.logs("CoreToken", 901, 4_000_001)) == 3
+            # One that is behind who named the end leaves nothing out without a word.
+            with pytest.raises(NodeBehind, match=f"has not seen block {OLD + 1}"):
+                await reading.logs("CoreToken", 900, OLD + 1)
             asked.append(world.requests - before)
         assert asked[0] > OLD // RANGE > HANDFUL >= asked[1]
 

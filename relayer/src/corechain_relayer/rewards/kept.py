@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from corechain.deployment import Deployment
 from corechain.protocol.events import BatchCommitted, BatchesCommitted, RootProposed, RootVetoed
 from corechain.protocol.logs import decode_log, topic_of
+from corechain.service.errors import NodeBehind
 from corechain.service.rpc import Log, Questions
 from corechain_relayer.following import Follower
 from corechain_relayer.journal.final_logs import FinalLogs
@@ -62,10 +63,13 @@ class KeptReading:
     _followers: dict[str, LogsFollower] = field(default_factory=dict)
 
     async def logs(self, contract: str, first: int, last: int) -> list[Log]:
-        """Of a contract in `VIEWS`, in the blocks first to last. Raises NodeUnavailable,
-        NodeRefused."""
+        """Of a contract in `VIEWS`, in the blocks first to last. Raises NodeBehind where a node has
+        not seen the last one, NodeUnavailable, NodeRefused."""
         follower = self._follower(contract)
         await follower.refresh_since(time.monotonic())
+        # By who named the last one perhaps: of several behind one address another may answer here.
+        if follower.seen is None or follower.seen.number < last:
+            raise NodeBehind(f"the node has not seen block {last} yet")
         return [entry for entry in follower.view.logs if first <= entry.block_number <= last]
 
     def _follower(self, contract: str) -> LogsFollower:
