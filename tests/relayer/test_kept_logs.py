@@ -29,6 +29,7 @@ from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
 from corechain_relayer.registry.view import RegistryView
 from relayer.old_chain import DEPTH, HANDFUL, REGISTRY, blocks_of, old_chain
+from relayer.test_relayer_following import registered
 
 HEIGHT = 20_000
 
@@ -52,6 +53,10 @@ async def test_nothing_follows_on_a_block_that_is_not_of_our_chain(database: str
             assert before == await world.pool.fetchrow(
                 "select block, block_hash, logs from final_view"
             )
+            other.height, ours._asked_at = other.height + 20, -1e9
+            other.happened[other.height - 15] = [registered(9)]
+            await ours.refresh_since(0.0)
+            assert (len(ours.view.devices), ours.kept._young) == (len(other.happened), [])
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,10 @@ async def test_of_a_window_that_moves_on_only_its_own_logs_stay(journal: str) ->
         assert world.is_whole(follower.view)
         assert again > HANDFUL
         assert world.blocks.height - 300 < (await world.kept() or 0)
+        world.blocks.height += 40_000_000  # nobody has run for much longer than a window
+        await world.pool.execute("update final_view set reads_until = now()")
+        follower, late = await started(world.blocks.height - 3_000_000)
+        assert (follower.view.devices, late <= many) == ({}, True)
 
 
 async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(journal: str) -> None:

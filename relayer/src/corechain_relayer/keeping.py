@@ -137,8 +137,8 @@ class KeptLogs:
     async def _found(self, tip: Ref | None) -> News | None:
         while True:
             standing = await _within(self.store.standing(), self.store_s)
-            if standing is not None and not self._reaches(standing):
-                log.warning("kept logs begin too late", view=self.store.name)
+            if standing is not None and not (self._reaches(standing) and self._is_near(standing)):
+                log.warning("kept logs are of another window", view=self.store.name)
                 await self._drop()
                 standing = None
             if standing is not None and (tip is None or standing.through.number > tip.number):
@@ -153,6 +153,13 @@ class KeptLogs:
         # One that runs for months began at an older block than it wants by now.
         wanted = standing.through.number - 2 * self.window // 3 if self.window else 0
         return standing.first_block <= max(self.store.contract.block, wanted)
+
+    def _is_near(self, standing: Standing) -> bool:
+        """Whether less is to be read behind what is kept than of the whole window: after months in
+        which nobody ran it is more, and older than anybody wants."""
+        is_old = standing.through.number < self.store.contract.block
+        is_begun = self._is_open or standing.is_being_read
+        return is_begun or not (self.window and is_old)
 
     async def _loaded(self, tip: Ref | None) -> News | None:
         # What we had read before it was known what is kept counts for nothing.
@@ -172,7 +179,8 @@ class KeptLogs:
     async def took(self, found: Extended, final: Ref | None) -> None:
         """A piece was read; `final`: our newest block that will not be undone. Raises
         NodeUnavailable, NodeRefused, WrongNode."""
-        self._young += found.logs
+        if not self._lost:
+            self._young += found.logs
         left = found.head.number - found.blocks[-1].number
         self._left = found if left > self.far_blocks else None
         self._tell()
@@ -245,7 +253,7 @@ class KeptLogs:
 
     def _lose(self, why: str) -> None:
         log.warning("not kept any more", view=self.store.name, why=why)
-        self._lost = why
+        self._lost, self._young = why, []
 
     # -------------------------------------------------------- what is kept is not the chain's
 
