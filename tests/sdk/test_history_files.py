@@ -8,13 +8,17 @@ given a history of a week
   without the optional packages the error names the extra, and CSV needs none
 """
 
+import asyncio
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pandas
@@ -25,14 +29,16 @@ from hypothesis import strategies as st
 from support.batches import CELL, KEYS, days_of_readings
 from support.flows import carried_out
 from support.histories import HistoryApi, HistoryChain
+from support.processes import PATIENCE_S
 
-from corechain import ExportMismatch, FileInUse, InvalidValue, MissingExtra
+from corechain import ExportMismatch, FileInUse, InvalidValue, MissingExtra, held_files
 from corechain.cli_values import place_of, region_of, time_of
 from corechain.device_cli import _observation
-from corechain.histories import History
+from corechain.histories import AsyncHistory, History
 from corechain.history_files import CsvFile, ParquetFile, is_under_way, was_left
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS
+from corechain.stream_cli import CursorFile
 from corechain.times import time_text
 
 BATCHES = days_of_readings(5)
@@ -48,6 +54,16 @@ def history(page: int = 2, **given: Any) -> History:
     api, chain = HistoryApi(BATCHES, page), HistoryChain(BATCHES)
     stand: Any = question, None, "raise", None, lambda: chain
     return History(lambda flow: carried_out(flow, api), stand)
+
+
+def awaited_history() -> AsyncHistory:
+    api, chain = HistoryApi(BATCHES, 2), HistoryChain(BATCHES)
+    stand: Any = history().question, None, "raise", None, lambda: chain
+
+    async def carry_out(flow: Any) -> Any:
+        return carried_out(flow, api)
+
+    return AsyncHistory(carry_out, stand)
 
 
 def rows_of(path: Path) -> list[tuple[int, int]]:
@@ -96,11 +112,63 @@ def test_an_empty_history_is_a_table_without_rows(tmp_path: Path) -> None:
     assert len(history(metric="co2").to_pandas()) == 0
 
 
+async def test_an_export_that_is_cancelled_lets_go_when_its_thread_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one to the same name would get its rows, or be refused for ever."""
+    path, begun, may_go_on, real = tmp_path / "h.csv", Event(), Event(), CsvFile._begin
+
+    def slow(file: CsvFile) -> None:
+        begun.set()
+        assert may_go_on.wait(PATIENCE_S)
+        real(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CsvFile, "_begin", slow)
+        running = asyncio.create_task(awaited_history().to_csv(path))
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        running.cancel()
+        await asyncio.wait([running], timeout=0.05)
+        ended_early = running.done()
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert not ended_early
+    assert not os.listdir(tmp_path)
+    assert await awaited_history().to_csv(path) == ROWS
+
+
+def test_a_file_is_let_go_of_also_where_a_forked_child_has_it(tmp_path: Path) -> None:
+    found = history()
+    file = CsvFile(tmp_path / "h.csv", found)
+    found.go_to(file.resumed())
+    file.take(next(found.pages()), found.cursor)
+    childs = os.dup(file._holder or 0)  # the same as what a fork gives
+    file.close()
+    assert history().to_csv(tmp_path / "h.csv") == ROWS
+    os.close(childs)
+
+
+def test_on_windows_a_file_is_renamed_as_nobody_has_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even we do: Windows refuses to rename it, or to put another one in its place."""
+    opened = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(held_files, "sys", SimpleNamespace(platform="win32"))
+    file, kept = CsvFile(tmp_path / "h.csv", history()), CursorFile(tmp_path / "cursor")
+    with kept.held():
+        file.resumed()
+        kept.keep("c1")
+        assert set(os.listdir("/proc/self/fd")) == opened
+    file.close()
+    assert kept.read() == "c1"
+
+
 runs = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2), st.booleans()), max_size=4)
 """Of each: how long its pages are, how many it takes, and whether it is killed in the next one."""
 
 
-@settings(max_examples=20)
+@settings(max_examples=16)
 @given(runs)
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_an_export_that_is_killed_anywhere_loses_and_doubles_nothing(

@@ -4,7 +4,7 @@ place in a file, would mix with the first one."""
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from corechain.protocol.errors import CoreChainError
@@ -35,30 +35,48 @@ def held(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(handle)
+        let_go(handle)
 
 
-def hold(path: Path) -> int:
+def hold(path: Path) -> int | None:
     """Opens a file, which is made where it is not there, for this writer alone; the descriptor
-    holds it until it is closed, by the end of the process at the latest. Raises FileInUse, OSError.
-    """
+    holds it until `let_go`, or the end of the process. Raises FileInUse, OSError."""
     for _ in range(TRIES):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            hold_opened(handle, path)
-            if _is_named(handle, path):
-                return handle
-        except BaseException:
+            holder = hold_opened(handle, path)
+        finally:
             os.close(handle)
-            raise
-        os.close(handle)
+        if holder is None or _is_named(holder, path):
+            return holder
+        let_go(holder)
     raise FileInUse(path)
 
 
-def hold_opened(handle: int, path: Path) -> None:
-    """The same of a file that is open already. Raises FileInUse."""
+def hold_opened(handle: int, path: Path) -> int | None:
+    """The same of a file that is open already, by a descriptor of its own. None where there are no
+    locks: Windows gives no file that is open another name. Raises FileInUse, OSError."""
     if sys.platform == "win32":
+        return None
+    holder = os.dup(handle)
+    try:
+        _lock(holder, path)
+    except BaseException:
+        os.close(holder)
+        raise
+    return holder
+
+
+def let_go(holder: int | None) -> None:
+    """A child that was forked meanwhile has the file open, too: closing it would not end this."""
+    if holder is None:
         return
+    with suppress(OSError):
+        fcntl.flock(holder, fcntl.LOCK_UN)
+    os.close(holder)
+
+
+def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

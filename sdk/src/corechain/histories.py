@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow
 
     from corechain.history_files import HistoryFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +256,23 @@ class AsyncHistory(_Stand):
         return await self._written(ParquetFile(file_path(path), self))
 
     async def _written(self, file: "HistoryFile") -> int:
-        from asyncio import to_thread  # here: `History` never loads it
-
         with closing(file):
-            self.go_to(await to_thread(file.resumed))
+            self.go_to(await _ended(file.resumed))
             async for found in self.pages():
-                await to_thread(file.take, found, self.cursor)
-            return await to_thread(file.finish)
+                await _ended(file.take, found, self.cursor)
+            return await _ended(file.finish)
+
+
+async def _ended(function: Callable[..., T], *arguments: Any) -> T:
+    """In a thread, to its end even where the task is cancelled: else it would go on writing a file
+    that is let go of, and that somebody else has by then."""
+    import asyncio  # here: `History` never loads it
+
+    # No task: the end of a loop cancels all of them.
+    running = asyncio.get_running_loop().run_in_executor(None, partial(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        running.exception()  # nobody asks for it any more
+        raise

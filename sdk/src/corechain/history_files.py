@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from corechain.held_files import hold
+from corechain.held_files import hold, let_go
 from corechain.history import HistoryPage
 from corechain.history_errors import ExportMismatch
 from corechain.history_question import HistoryQuestion
@@ -66,7 +66,7 @@ def was_left(path: Path) -> bool:
     somebody is writing it, ExportMismatch, OSError."""
     if not is_under_way(path):
         return False
-    os.close(hold(_beside(path, ".part")))
+    let_go(hold(_beside(path, ".part")))
     found = _state_at(_beside(path, ".part.state"))
     return found is not None and found.cursor is not None
 
@@ -93,7 +93,8 @@ class HistoryFile(ABC):
         digest = history.question.digest()
         self._state = State(digest, self.form, None, 0, 0)
         self._first_cursor = history.cursor
-        self._handle: int | None = None
+        self._is_held = False
+        self._holder: int | None = None
         self._is_new = False
         """It is ours, and holds no page yet."""
 
@@ -101,7 +102,7 @@ class HistoryFile(ABC):
         """The cursor to go on from: of what was left, or of the history itself."""
         if self.path.is_dir():  # os.replace() would say so when all is written
             raise IsADirectoryError(errno.EISDIR, "Is a directory", str(self.path))
-        self._handle = hold(self._part)
+        self._holder, self._is_held = hold(self._part), True
         found = _state_at(self._state_path)
         # One that was killed before its first page has nothing to go on with.
         if found is None or found.cursor is None:
@@ -133,13 +134,13 @@ class HistoryFile(ABC):
     def close(self) -> None:
         """Lets go of it. What was never begun is removed: nothing of it is worth going on with, and
         it would be in the way of the next question."""
-        if self._handle is None:
+        if not self._is_held:
             return
         if self._is_new:
             self._state_path.unlink(missing_ok=True)
             self._part.unlink(missing_ok=True)
-        os.close(self._handle)
-        self._handle = None
+        let_go(self._holder)
+        self._is_held = False
 
     def _keep(self, cursor: str | None, rows: int) -> None:
         size, parts = self._written()

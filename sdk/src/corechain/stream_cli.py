@@ -13,7 +13,7 @@ import typer
 
 from corechain.cli_failures import printable
 from corechain.cli_options import ALL, JSON, Given, shares, until_stopped
-from corechain.held_files import hold, hold_opened
+from corechain.held_files import hold, hold_opened, let_go
 from corechain.option_checks import url_option
 from corechain.protocol.errors import InvalidValue, TransportError
 from corechain.steps import ApiUnavailable
@@ -58,9 +58,8 @@ class CursorFile:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        let_go(self._handle)
+        self._handle = None
 
     def read(self) -> str | None:
         """Raises InvalidValue for a file that holds none, OSError."""
@@ -81,9 +80,8 @@ class CursorFile:
             file.write(cursor + "\n")
             file.flush()
             os.fsync(file.fileno())
-            following = None if self._handle is None else os.dup(file.fileno())
-        if following is not None:
-            hold_opened(following, self.path)
+            held = self._handle is not None
+            following = hold_opened(file.fileno(), self.path) if held else None
         os.replace(new, self.path)
         self._let_go()
         self._handle = following
