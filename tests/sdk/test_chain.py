@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from web3 import Web3
 
+from corechain import transactions
 from corechain.account import account_from_key
 from corechain.chain import Chain, ChainUnavailable, Reverted
 from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.node import Node
 from corechain.payments import channel_to
 from corechain.protocol.errors import (
     InvalidSignature,
@@ -55,10 +57,26 @@ def test_clients_of_one_account_take_nonces_one_after_the_other(anvil, deploymen
     def sent(_):
         chain = Chain(anvil, contracts)
         words = "CoreToken", "approve", bytes(19) + b"\1", 1
-        return [chain.send(account, *words)["status"] for _ in range(5)]
+        return [chain.send(account, *words)["status"] for _ in range(3)]
 
     with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(sent, range(3))) == [[1] * 5] * 3
+        assert list(threads.map(sent, range(3))) == [[1] * 3] * 3
+
+
+def test_who_sends_on_one_chain_keeps_nobody_from_another(anvil, deployment, monkeypatch):
+    """As a command whose node hangs would, for a minute."""
+    account, taken = account_from_key(ADMIN_KEY), []
+
+    def turn(name):
+        taken.append(name)
+        raise InterruptedError
+
+    monkeypatch.setattr(transactions, "process_turn", turn)
+    for chain_id in (1, 2, 1):
+        monkeypatch.setattr(Node, "chain_id", lambda node, chain_id=chain_id: chain_id)
+        with pytest.raises(InterruptedError):
+            transactions.Sender(Node(anvil)).send(account, bytes(20), b"")
+    assert taken[0] == taken[2] != taken[1]
 
 
 def test_a_contract_error_without_a_class_keeps_its_name_and_values(chain):

@@ -15,6 +15,7 @@ from support.processes import eventually, family, mentioning, survivors
 from support.readings import commit
 from typer.testing import CliRunner
 
+from corechain import kept_endpoints
 from corechain.cli import app, load_plugins
 from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import (
@@ -319,7 +320,9 @@ def test_a_setting_of_the_challenger_begins_as_the_relayers(tmp_path: Path) -> N
         Network(tmp_path, settings={"CHALLENGER_KEY": "0x11"})
 
 
-def test_nobody_is_taken_for_a_network_that_was_killed(tmp_path: Path) -> None:
+def test_nobody_is_taken_for_a_network_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever got its ports would be asked, and sent reports and transactions."""
     written = {"anvil": "a", "relayer": "b", "indexer": "c", "deployment": "d"}
     with take_home(tmp_path):
@@ -331,5 +334,9 @@ def test_nobody_is_taken_for_a_network_that_was_killed(tmp_path: Path) -> None:
     load_plugins()
     done = CliRunner().invoke(app, ["query", "devices", "--home", str(tmp_path)])
     assert isinstance(done.exception, NetworkKilled)
+    with monkeypatch.context() as patch:
+        written_file = tmp_path / "endpoints.json"
+        patch.setattr(kept_endpoints, "_is_free", lambda _: written_file.unlink() is None)
+        assert find_places(tmp_path, {}).gateway == "http://127.0.0.1:8701", "stopped meanwhile"
     with take_home(tmp_path):
         assert not (tmp_path / "endpoints.json").exists(), "not even while the next one starts"

@@ -198,8 +198,9 @@ def test_a_key_is_looked_for_where_its_device_was_registered(hosted, monkeypatch
     chain.enrol_fleet(ADMIN, Fleet.of(HOLDER, KeyType.P256, [one.device for one in secure]))
     chain.publish_keys(ADMIN, [one.public_key for one in secure])
     chain.node.call("anvil_mine", hex(100), hex(2))
-    running.habits = Habits(max_range_blocks=8)
-    for most in (30, 3):  # the fleet is looked for at first, and known then
+    # The fleet is looked for at first, and known then; a node that refuses old blocks is asked all.
+    for most, pruned in (30, 0), (3, 0), (30, chain.node.head()):
+        running.habits = Habits(max_range_blocks=8, pruned_below=pruned)
         before = len(running.asked("eth_getLogs"))
         assert chain.public_key_of(secure[1].device) == secure[1].public_key
         assert len(running.asked("eth_getLogs")) - before <= most
@@ -247,8 +248,8 @@ def test_a_nonce_that_another_transaction_took_is_refused(hosted, monkeypatch):
     _, chain = hosted
     real = chain._sender._filled
 
-    def stale(sender, to, data):
-        return real(sender, to, data) | {"nonce": 0}
+    def stale(*asked):
+        return real(*asked) | {"nonce": 0}
 
     monkeypatch.setattr(chain._sender, "_filled", stale)
     with pytest.raises(ChainUnavailable, match="nonce"):

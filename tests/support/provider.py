@@ -33,6 +33,7 @@ class Habits:
     `unknown_methods`: answered "method not found" (-32601).
     `null_receipts`: so many times a transaction's receipt is null before it is there.
     `pending_receipts`: then so many times it is there without a block, as some nodes answer.
+    `pruned_below`: blocks before this one are refused, as EIP-4444 says.
     `max_batch`: calls of one request; 0 for a provider that takes no batches at all.
     `busy`: so many requests are answered HTTP 429 first, with `retry_after`, if there is any.
     `busy_every`: so is every such request, for as long as it runs.
@@ -49,6 +50,7 @@ class Habits:
     unknown_methods: tuple[str, ...] = ()
     null_receipts: int = 0
     pending_receipts: int = 0
+    pruned_below: int = 0
     max_batch: int | None = None
     busy: int = 0
     retry_after: str = "1"
@@ -109,6 +111,8 @@ class Provider:
             return self._error(call, {"code": -32601, "message": f"the method {method} is unknown"})
         if method == "eth_getLogs":
             self._check_range(call)
+        if method == "eth_getBlockByNumber" and self._is_pruned(call):
+            return self._error(call, {"code": 4444, "message": "pruned history unavailable"})
         answer: dict[str, Any] = self._forwarded(call)
         if method in BLOCK_METHODS and answer.get("result"):
             self._rewrite_block(answer["result"])
@@ -117,6 +121,10 @@ class Provider:
         if method == "eth_getLogs" and habits.max_logs is not None:
             return self._limited(call, answer)
         return answer
+
+    def _is_pruned(self, call: Call) -> bool:
+        limit = self.habits.pruned_below
+        return limit > 0 and self._number(call["params"][0]) < limit
 
     def _check_range(self, call: Call) -> None:
         limit, query = self.habits.max_range_blocks, call["params"][0]

@@ -161,7 +161,8 @@ class Chain(ReceiptCalls):
         if wanted not in self._listings:
             for end, events in self._pieces("DeviceRegistry", topics, start, self.node.head()):
                 for event in events:
-                    self._listings |= dict.fromkeys(device_ids(event.ids), event) | self._listings
+                    for device in device_ids(event.ids):
+                        self._listings.setdefault(device, event)
                 self._fleets_read = end
                 if wanted in self._listings:
                     break

@@ -42,9 +42,11 @@ def read_endpoints(home: Path) -> Any:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(home, error) from error
-    if _is_free(home / LOCK_FILE):
+    if not _is_free(home / LOCK_FILE):
+        return document
+    if path.exists():
         raise NetworkKilled(home)
-    return document
+    return None  # it was stopped in this moment: it removes the file before it lets go of the lock
 
 
 def damaged(home: Path, error: Exception) -> InvalidEndpoints:

@@ -309,7 +309,7 @@ class Node:
 
     def first_block_since(self, timestamp: int, lowest: int) -> int:
         """A block from `lowest` on before which all are older than a second of chain time, and
-        that is not much too early. Raises ChainUnavailable, NodeRefusal."""
+        that is not much too early. Raises ChainUnavailable."""
         head = self.call("eth_getBlockByNumber", "latest", False)
         now = self._time_of(head)
         newest = quantity(head.get("number"), "a block number"), now
@@ -317,11 +317,17 @@ class Node:
         try:
             number = next(questions)
             while True:
-                block = self.call("eth_getBlockByNumber", hex(number), False)
-                number = questions.send(None if block is None else self._time_of(block))
+                number = questions.send(self._time_at(number))
         except StopIteration as done:
             found: int = done.value
             return found
+
+    def _time_at(self, number: int) -> int | None:
+        try:
+            block = self.call("eth_getBlockByNumber", hex(number), False)
+        except NodeRefusal:  # some answer so in place of null: pruned, or behind the head
+            return None
+        return None if block is None else self._time_of(block)
 
     @staticmethod
     def _time_of(block: Any) -> int:

@@ -65,6 +65,11 @@ class Receipt(TypedDict):
     logs: list[LogEntry]
 
 
+def turn_of(account: str, chain_id: int) -> bytes:
+    """What processes that send transactions of an account take turns in."""
+    return keccak(f"transactions of {account} on {chain_id}".encode())
+
+
 @dataclass
 class Sender:
     """Signs and sends through one node. Threads may share it, and processes of one user its
@@ -81,15 +86,17 @@ class Sender:
         Raises NodeRefusal with the revert data when the call would revert, ChainUnavailable,
         TransactionPending.
         """
-        # And one process of this user after the other: two would sign with the same nonce.
-        name = keccak(f"transactions of {account.address}".encode())
-        with self._locks.setdefault(os.getpid(), threading.Lock()), process_turn(name):
-            transaction = self._filled(account.address, to, data)
+        # And one process of this user after the other: two would sign with the same nonce. On this
+        # chain alone, which is asked for before: a node that hangs keeps nobody from another one.
+        chain_id = self.node.chain_id()
+        turn = process_turn(turn_of(account.address, chain_id))
+        with self._locks.setdefault(os.getpid(), threading.Lock()), turn:
+            transaction = self._filled(account.address, to, data, chain_id)
             signed = account.sign_transaction(transaction)
             self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
         return self._receipt(bytes(signed.hash))
 
-    def _filled(self, sender: str, to: bytes, data: bytes) -> dict[str, Any]:
+    def _filled(self, sender: str, to: bytes, data: bytes, chain_id: int) -> dict[str, Any]:
         call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
         gas = quantity(self._estimate(call), "an estimate of gas")
         return {
@@ -98,7 +105,7 @@ class Sender:
             "value": 0,
             "nonce": self._nonce(sender),
             "gas": gas + gas * GAS_MARGIN_PERCENT // 100,
-            "chainId": self.node.chain_id(),
+            "chainId": chain_id,
             **self.fees(),
         }
 
@@ -207,7 +214,8 @@ class UrgentSender(Sender):
     def send(self, account: "LocalAccount", to: bytes, data: bytes) -> Receipt:
         """The same as a `Sender`'s; waits `receipt_timeout_s` in all."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
-            return self._pressed(account, self._filled(account.address, to, data))
+            filled = self._filled(account.address, to, data, self.node.chain_id())
+            return self._pressed(account, filled)
 
     # Not as the pool has it, here and there: what waits in it is to be replaced.
 
