@@ -6,7 +6,7 @@ Given a channel that holds less than one more query costs
   └── an API that has not mirrored the deposit yet is asked again with the same voucher
 """
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, repeat
@@ -34,6 +34,7 @@ DEPLOYED = Deployment(
     1,
     {name: DeployedContract(name, CONTRACT, 1) for name in ("PaymentChannels", "StateChannels")},
 )
+NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -160,12 +161,28 @@ def test_a_channel_is_looked_for_once_the_node_has_seen_its_block(heads, is_seen
     ids=str,
 )
 def test_what_is_wrong_with_the_money_is_said_before_anything_is_asked_or_deposited(wrong) -> None:
-    nowhere, account = "http://127.0.0.1:9", account_from_key(b"\x01" * 32)
-    client = Client(nowhere, nowhere, nowhere, DEPLOYED, account)
+    client = Client(NOWHERE, NOWHERE, NOWHERE, DEPLOYED, account_from_key(b"\x01" * 32))
     with pytest.raises(ProtocolError, match=list(wrong)[-1]):
         client.pay_with(**({"deposit": 5} | wrong))
     with pytest.raises(ApiUnavailable):
         client.pay_with(5, most=5)
+
+
+@pytest.mark.parametrize("leave", ["resumed", "without most"])
+def test_leave_to_fill_a_channel_is_none_to_fill_the_next_one(leave: str) -> None:
+    client = Client(NOWHERE, NOWHERE, NOWHERE, DEPLOYED, account_from_key(b"\x01" * 32))
+    client.chain = Deposits()  # type: ignore[assignment]
+    asked = Request(API, "GET", "/v1/latest"), Reply(402, refusal(offer()))
+    first, second = channel(deposit=0), channel(deposit=0)
+    client._refills(first, PRICE, 9 * PRICE)
+    with closing(client._paying(first, *asked)) as flow:  # type: ignore[type-var]
+        assert not isinstance(next(flow), Send)
+    if leave == "resumed":
+        client.channel = second
+    else:
+        client._refills(second, PRICE, None)
+    with pytest.raises(PaymentRequired, match="is spent"):
+        next(client._paying(second, *asked))  # type: ignore[type-var]
 
 
 def test_a_query_dearer_than_the_usual_deposit_gets_what_it_lacks() -> None:

@@ -81,7 +81,10 @@ class ClientBase:
     channel: "PaymentChannel | None" = field(default=None, repr=False)
     max_price: int | None = None
     api_key: str | None = field(default=None, repr=False)
-    _refilling: "Refilling | None" = field(default=None, init=False, repr=False)
+    _refilling: "tuple[PaymentChannel, Refilling] | None" = field(
+        default=None, init=False, repr=False
+    )
+    """The channel that `pay_with` may fill again: another one that pays later may not be filled."""
 
     def __post_init__(self) -> None:
         for name in ("api_url", "gateway_url", "rpc_url"):
@@ -170,7 +173,9 @@ class ClientBase:
         def claimed() -> int:
             return self.chain.channel_balance(channel.channel_id)[1]
 
-        return pay(channel, request, refusal, self.max_price, claimed, self._refilling)
+        filled, refill = self._refilling or (None, None)
+        may_fill = refill if filled is channel else None
+        return pay(channel, request, refusal, self.max_price, claimed, may_fill)
 
     @staticmethod
     def _payment(step: Send) -> Mapping[str, str]:
@@ -234,11 +239,11 @@ class ClientBase:
         self, opened: "PaymentChannel", deposit: int, most: int | None
     ) -> "PaymentChannel":
         """Pays with this channel from now on; it is filled again up to `most` in all."""
+        self.channel, self._refilling = opened, None
         if most is not None:
             from corechain.held_channels import Refilling
 
-            self._refilling = Refilling(self.chain, self._account(), deposit, most)
-        self.channel = opened
+            self._refilling = opened, Refilling(self.chain, self._account(), deposit, most)
         return opened
 
     def _leave(self, channel: "PaymentChannel") -> "HeldChannel":
