@@ -3,6 +3,8 @@
 given a service that reads a contract's logs, and keeps those of final blocks
   when somebody else has kept another block of that number
     nothing of ours follows on it
+  while no block is final that the contract was in
+    nothing is kept
   when the node sends a log that our contracts never log
     the view passes over it, and nothing is kept from there on
   when enough nodes agree again after few were believed
@@ -57,6 +59,14 @@ async def test_nothing_follows_on_a_block_that_is_not_of_our_chain(database: str
             other.happened[other.height - 15] = [registered(9)]
             await ours.refresh_since(0.0)
             assert (len(ours.view.devices), ours.kept._young) == (len(other.happened), [])
+
+
+async def test_nothing_is_kept_of_before_the_contract_came(database: str) -> None:
+    """That block shows in its child alone. An anvil that starts anew has another genesis block than
+    the one in which its first block is: two services of a network kept one each."""
+    async with old_chain(database, DEPTH) as world:
+        await world.started()
+        assert await world.kept() is None
 
 
 @dataclass(frozen=True)

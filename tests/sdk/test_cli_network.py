@@ -41,7 +41,7 @@ FEW = "--one-process", "--no-challenger"
 
 def test_status_of_a_running_network_is_all_ok(network: Network) -> None:
     done = corechain("status", "--home", network.home)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count(" ok ") == 8
     assert re.search(r"head [1-9]", done.stdout)
     assert "ready" in done.stdout

@@ -185,8 +185,11 @@ class KeptLogs:
         self._left = found if left > self.far_blocks else None
         self._tell()
         now = time.monotonic()
-        is_due = now >= self._next_keep or (final is not None and self._is_much(final, left))
-        if final is None or not is_due or now < self._next_question:
+        # A block before the contract's first was not read: its hash is what its child says.
+        if final is None or final.number < self.store.contract.block:
+            return
+        is_due = now >= self._next_keep or self._is_much(final, left)
+        if not is_due or now < self._next_question:
             return
         if self._lost or self._is_doubtful or final == self.through:
             return
