@@ -264,6 +264,24 @@ def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_n
         assert states == [State.VOID, State.CONFIRMED]
 
 
+def test_a_commit_that_another_transaction_has_done_holds_up_nothing_at_a_fee_of_before() -> None:
+    """Its replacement reverts: its nonce is spent on nothing, at the fee of a replacement."""
+    with virtual(World(1), MODULES, TWINS):
+        story = quiet_lane(0)
+        story.tables.insert("batch:1", b"b1")
+        story.work()
+        story.chain.base_fee = 1_000
+        story.chain.done_elsewhere(b"b1")
+        story.world.now += 60
+        story.work()
+        row = story.tables.rows[1]
+        assert [attempt.cancels for attempt in row.intent.attempts] == [False, True]
+        story.mine(1)
+        assert [(entry.payload, entry.good) for entry in story.chain.now.mined] == [(b"", True)]
+        story.work()
+        assert (row.intent.state, row.transaction) == (State.FINAL, b"elsewhere")
+
+
 @pytest.mark.parametrize(("first", "then"), [(GRACE + 2, GRACE), (GRACE, GRACE + 2)])
 def test_a_batch_whose_devices_revocation_a_reorg_has_moved_is_judged_anew(
     first: int, then: int

@@ -160,11 +160,18 @@ def test_a_refusal_is_forgotten_when_a_node_takes_it() -> None:
     assert decided(memory, [pending()], now=5.0)[1] != []
 
 
-def test_what_somebody_else_has_done_still_spends_its_nonce() -> None:
+def test_what_another_transaction_has_done_spends_its_nonce_on_nothing() -> None:
     memory = learned(NotSigned(1, WOULD_REVERT, "done", is_done=True))
-    memory, actions = decided(memory, [pending()], now=2.0)
-    assert actions == [Send(pending(), pending().attempts[-1])]
-    assert decided(memory, [pending()], now=3.0)[1] == []
+    memory, (nothing,) = decided(memory, [pending()], now=2.0)
+    assert isinstance(nothing, Sign)
+    assert (nothing.nonce, nothing.intent.cancel) == (pending().nonce, "done")
+    signed = replace(pending().attempts[-1], hash=b"nothing", cancels=True)
+    withdrawn = replace(pending(), attempts=(*pending().attempts, signed))
+    assert decided(memory, [withdrawn], now=3.0)[1] == []
+    # A reorg may have taken what was done: then the call is wanted again, in the place of nothing.
+    _, (again,) = decided(memory, [withdrawn], now=60.0)
+    assert isinstance(again, Sign)
+    assert again.intent.cancel is None
 
 
 # ------------------------------------------------------------------ needed no more

@@ -79,8 +79,6 @@ def test_no_fee_cap_sends_again_what_must_not_land(intent: Intent) -> None:
     (nothing,) = decided([intent], {1: GONE}, policy=capped)
     assert isinstance(nothing, Sign)
     assert nothing.fees == Fees(100, 2)
-    overtaken = Memory(overtaken=frozenset({1}))
-    assert decided([intent], {1: GONE}, policy=capped, memory=overtaken) == []
 
 
 def test_the_transfer_of_nothing_is_chased_as_any_other() -> None:

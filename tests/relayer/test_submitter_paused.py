@@ -59,10 +59,8 @@ def test_what_is_to_be_cancelled_is_signed_for_and_at_the_cap_where_that_leaves_
 def test_where_nothing_may_be_signed_what_is_to_be_cancelled_is_not_sent_again(
     is_paused: bool,
 ) -> None:
-    overtaken = Memory(overtaken=frozenset({1}))
     for intent in (WANTED_RID_OF, UNSENT):
         assert decided(intent, WINDOW, NOT_ENTITLED, is_paused=is_paused) == []
-        assert decided(intent, WINDOW, overtaken, is_paused=is_paused) == []
 
 
 def test_what_is_to_be_cancelled_needs_no_grounds() -> None:

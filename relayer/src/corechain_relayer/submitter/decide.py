@@ -68,6 +68,7 @@ class Look:
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
     """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
     policy, resting = look.policy, memory.paused(look.policy, now)
+    look = replace(look, weak={**memory.done(policy, now), **look.weak})
     look = replace(look, intents=withdrawn(look.intents, look.weak))
     memory = replace(_tidied(memory, look, resting), weak=look.weak, over_budget=look.left == 0)
     memory, first = _of_memory(memory, look, now)
@@ -190,7 +191,7 @@ def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
         urgent=memory.urgent & hashes,
         too_dear=memory.too_dear & hashes,
         invalid=only(memory.invalid, known),
-        overtaken=memory.overtaken & known,
+        overtaken=only(memory.overtaken, known),
         halts_asked=only(memory.halts_asked, known),
     )
 
@@ -214,10 +215,6 @@ def _of_one(memory: Memory, intent: Intent, look: Look, now: float) -> tuple[Mem
         why = memory.invalid[number]
         memory = replace(memory, invalid=without(memory.invalid, number))
         return memory, Unbind(intent, f"the node refuses its transaction: {why}")
-    if number in memory.overtaken:
-        memory = replace(memory, overtaken=memory.overtaken - {number})
-        # Its nonce must be spent all the same: what comes after waits for it.
-        return memory, Send(intent, intent.attempts[-1]) if intent.attempts else None
     found = memory.not_needed.get(number)
     if found is not None and found.heard:
         return _of_needless(memory, intent, found, look.chain, now)

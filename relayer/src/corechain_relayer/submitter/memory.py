@@ -75,7 +75,8 @@ class Memory:
 
     `urgent`: hashes of attempts whose fee the node called too low. `too_dear`: of those that cost
     more than the node forwards. `invalid`: the node's words on a transaction that no node ever
-    took. `overtaken`: signed for, and somebody else has done it.
+    took. `overtaken`: signed for, and done by another transaction, or not needed any more: what may
+    still land is replaced by a transfer of nothing. Asked anew after a while: reorgs can undo it.
     `halts_asked`: when it was last asked whether a halt is over. `key_asked`: when it was last
     asked whether our key may do at all what the queue is about; None: it is in doubt.
     `pool`: what the nodes' pools held at the start, None before they were asked. `over_budget`: the
@@ -87,7 +88,7 @@ class Memory:
     too_dear: frozenset[bytes] = frozenset()
     not_needed: Mapping[int, NotNeeded] = field(default_factory=dict)
     invalid: Mapping[int, str] = field(default_factory=dict)
-    overtaken: frozenset[int] = frozenset()
+    overtaken: Mapping[int, Pause] = field(default_factory=dict)
     halts_asked: Mapping[int, float] = field(default_factory=dict)
     key_asked: float | None = None
     not_ours: NotLaneSubmitter | None = None
@@ -100,6 +101,11 @@ class Memory:
     def paused(self, policy: Policy, now: float) -> set[int]:
         """Ids of the intents to leave alone now."""
         return {number for number, pause in self.pauses.items() if pause.holds(policy, now)}
+
+    def done(self, policy: Policy, now: float) -> dict[int, Weak]:
+        """Those overtaken, by id: nothing of them must come into a block as things stand."""
+        held = {n: pause for n, pause in self.overtaken.items() if pause.holds(policy, now)}
+        return {number: Weak(pause.reason, pause.why) for number, pause in held.items()}
 
     def asks_for_key(self, policy: Policy, now: float) -> bool:
         """At start and in doubt, and then again and again until the key may sign."""
@@ -145,7 +151,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotSigned:
-    """A node would not estimate it. `is_done`: somebody else has done it since it was signed."""
+    """A node would not estimate it. `is_done`: another transaction has done it since it was signed,
+    or nobody needs it."""
 
     intent_id: int
     reason: str
@@ -256,9 +263,11 @@ def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
 def _not_signed(memory: Memory, found: NotSigned, now: float) -> Memory:
     if found.reason == WOULD_REVERT:
         memory = replace(memory, key_asked=None)  # perhaps the key has lost its lane
-    if found.is_done:
-        memory = replace(memory, overtaken=memory.overtaken | {found.intent_id})
-    return paused(memory, found.intent_id, Pause(found.reason, found.why, now))
+    pause = Pause(found.reason, found.why, now)
+    if found.is_done:  # not left alone: its nonce is to be spent
+        overtaken = {**memory.overtaken, found.intent_id: pause}
+        return replace(_unpaused(memory, found.intent_id), overtaken=overtaken)
+    return paused(memory, found.intent_id, pause)
 
 
 def paused(memory: Memory, number: int, pause: Pause) -> Memory:
@@ -276,7 +285,7 @@ def _forgotten(memory: Memory, number: int) -> Memory:
         pauses=without(memory.pauses, number),
         not_needed=without(memory.not_needed, number),
         invalid=without(memory.invalid, number),
-        overtaken=memory.overtaken - {number},
+        overtaken=without(memory.overtaken, number),
         halts_asked=without(memory.halts_asked, number),
         weak=without(memory.weak, number),
     )

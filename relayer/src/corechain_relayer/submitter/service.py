@@ -257,9 +257,10 @@ class Submitter:
             why = "its call would revert, and others wait for its nonce: it is wanted anew"
             self._learn(Needless(intent.id, why, 0, at_once=True))
             return
-        # Done by somebody else, or too late. Its nonce must be spent all the same: what comes after
-        # waits for it.
-        done = isinstance(found, Receipt | Moot)
+        # Done by another transaction, or too late. Its nonce must be spent all the same, on
+        # nothing: at its fee it may wait for ever, and what comes after with it.
+        by_itself = isinstance(found, Receipt) and found.hash in intent.hashes
+        done = isinstance(found, Receipt | Moot) and not by_itself
         why = f"the call would revert: {revert_reason(error)}"
         say_waits(intent, reason, why)
         self._learn(NotSigned(intent.id, reason, why, done))
