@@ -81,10 +81,16 @@ class ModelAnswers(AnswerStore):
 
     def __init__(self, story: "GuardStory") -> None:
         object.__setattr__(self, "pool", story)
+        object.__setattr__(self, "seen", set())
 
     async def answers(self, demands: Iterable[OpenDemand]) -> Mapping[bytes, list[Answer]]:
         story: GuardStory = self.pool  # type: ignore[assignment]
         found: dict[bytes, list[Answer]] = {demand.id: [] for demand in demands}
+        seen: set[str] = self.seen  # type: ignore[attr-defined]
+        seen.clear()
+        seen.update(
+            key for key, number in story.tables.by_key.items() if story.is_under_way(number)
+        )
         for row in story.tables.rows.values():
             if row.intent.key.startswith("demand:") and demand_of(row.intent.key) in found:
                 mined = row.intent.state in (State.CONFIRMED, State.FINAL)
@@ -98,7 +104,8 @@ class ModelAnswers(AnswerStore):
         if not answers:
             return set()
         with fenced(story.world, "record an answer"):
-            return {answer.key for answer in answers if story.want(answer)}
+            seen: set[str] = self.seen  # type: ignore[attr-defined]
+            return {answer.key for answer in answers if story.want(answer, seen)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +167,20 @@ class GuardStory(DutyStory):
         what = (int(Demand.REPORT), bytes(26), bytes(32))
         return OpenDemand(demand_id(subject), 1, *what, standing.due, block)
 
-    def want(self, wanted: Wanted) -> bool:
-        """One answer on its way at a time."""
+    def is_under_way(self, number: int) -> bool:
+        return self.tables.rows[number].intent.state in (State.QUEUED, State.PENDING)
+
+    def want(self, wanted: Wanted, seen: Collection[str]) -> bool:
+        """One answer on its way at a time. `seen`: those that were when the role looked."""
         subject = wanted.demand.id[0]
         prefix = f"demand:{wanted.demand.id.hex()}:"
-        for row in self.tables.rows.values():
-            is_open = row.intent.state in (State.QUEUED, State.PENDING)
-            # The same one may be recorded twice: by a process that was taken over meanwhile.
-            is_other = row.intent.key != wanted.key and row.intent.key.startswith(prefix)
-            if is_other and is_open:
-                raise Violation("one answer", f"{wanted.key} beside {row.intent.key}")
+        others = {key for key in self.tables.by_key if key.startswith(prefix)} - {wanted.key}
+        if beside := others & set(seen):
+            raise Violation("one answer", f"{wanted.key} beside {sorted(beside)}")
+        # A submitter may have taken one back since, of this process or of one that took over: the
+        # statement sees it.
+        if any(self.is_under_way(self.tables.by_key[key]) for key in others):
+            return False
         payload, due = self.payload(subject, wanted.number), wanted.demand.deadline
         return self.tables.want_in_time(wanted.key, payload, due)
 

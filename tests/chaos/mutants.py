@@ -183,6 +183,14 @@ MUTANTS = (
         "guard",
     ),
     Mutant(
+        "answers what is being answered",
+        GuardAnswer,
+        "covers",
+        "return not self.cancelled",
+        "return False",
+        "guard",
+    ),
+    Mutant(
         "gives a demand up for good",
         Guard,
         "_is_due",

@@ -70,6 +70,10 @@ class Tables:
 
     def begin_fresh(self, key: str, calldata: bytes, target: bytes) -> bool:
         """As `begin_fresh_intent`; whether there is something new to be sent."""
+        purpose = key.rpartition(":")[0] + ":"
+        others = [n for name, n in self.by_key.items() if name.startswith(purpose) and name != key]
+        if any(self.rows[number].intent.state in OPEN for number in others):
+            return False
         is_new = key not in self.by_key
         row = self.rows[self.insert(key, calldata, target)]
         if row.is_fresh:

@@ -3,6 +3,8 @@
 given an intent that another transaction did
   the nonce of its own is nobody's: who is signed for next keeps it, also after another reorg
   it is done only when that one's block is on the chain that our node is on
+given an answer or an accusation that a reorg brings back while another one is being recorded
+  it stays the only one on its way
 given what the challenger has sent in vain too often
   it says so as long as that is wanted
 """
@@ -20,6 +22,8 @@ from corechain_relayer.challenger import wanting as wanting_of
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
 from corechain_relayer.challenger.wanting import Wanting
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.guard.store import AnswerStore, Wanted
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.settled import Found
@@ -90,6 +94,23 @@ async def test_what_another_transaction_did_counts_when_its_block_is_on_our_node
     assert (await queue.book.find(KEY)).state == State.CONFIRMED
 
 
+async def test_beside_what_a_reorg_brings_back_nothing_is_recorded(queue: Queue) -> None:
+    """Whoever looked before the reorg saw that it was done, for an earlier demand."""
+    pool, sender = queue.lane.pool, queue.submitter.signer.address
+    answers, accusations, purpose = AnswerStore(pool), ChallengerStore(pool), "expire:aa"
+    demand = OpenDemand(keccak(b"demanded"), 1, 0, bytes(26), bytes(32), 100, 1)
+
+    async def record(number: int) -> tuple[int, bool]:
+        new = await answers.record(sender, [Wanted(demand, number, b"call")])
+        before = Sent([State.CONFIRMED] * (number - 1))
+        return len(new), await accusations.record(purpose, before, sender, b"call")
+
+    assert await record(1) == (1, True)
+    assert await record(2) == (0, False)
+    await pool.execute("update intent set state = 'void'")
+    assert await record(2) == (1, True)
+
+
 async def test_what_came_to_nothing_too_often_says_so_while_it_is_wanted(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +119,7 @@ async def test_what_came_to_nothing_too_often_says_so_while_it_is_wanted(
     store, alerts, purpose = ChallengerStore(pool), ChallengerAlerts(Metrics()), "expire:aa"
     for number in range(1, MOST_TRIES + 1):
         assert await store.record(purpose, Sent([State.VOID] * (number - 1)), sender, b"")
-    await pool.execute("update intent set state = 'void', ended_because = 'it reverts'")
+        await pool.execute("update intent set state = 'void', ended_because = 'it reverts'")
     wanting, sent = Wanting(store, alerts, asyncio.Event()), Sent([State.VOID] * MOST_TRIES)
     for _ in range(2):
         await wanting.want(purpose, {purpose: sent}, sender, b"")

@@ -74,7 +74,8 @@ class ChallengerStore:
         await asked(self.pool.execute(query("note_given_up"), key, before.used_up))
 
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
-        """True when there is a new intent: not while one of its purpose is on its way."""
+        """True when there is a new intent: not while one of its purpose is on its way, also when a
+        reorg has brought that back since `sent` was asked."""
         if before.is_open or before.used_up:
             return False
         fields = (self.queue, f"{purpose}:{before.tries + 1}", target, call)

@@ -83,7 +83,8 @@ class AnswerStore:
 
     async def record(self, target: bytes, answers: Sequence[Wanted]) -> set[str]:
         """Answers that are to be on chain before the deadlines of their demands, in one statement,
-        the most urgent first. The keys of those that are new."""
+        the most urgent first. The keys of those that are new: not beside another answer that a
+        reorg has brought back since `answers` was asked."""
         if not answers:
             return set()
         keys = [answer.key for answer in answers]

@@ -142,7 +142,14 @@ update intent set ended_because = 'given up: ' || $2 where key = $1 and state = 
 
 -- name: begin_fresh_intent
 -- A new intent; or one that was void before anything was signed for it, with the call as it is now.
-insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
+-- Not beside another of its purpose (what comes before the last colon of its key) that is on its way:
+-- its submitter may have taken it back after a reorg, since somebody looked.
+insert into intent (queue, key, target, calldata)
+select $1, $2, $3, $4 where not exists (
+    select from intent other
+    where other.queue = $1 and other.state in ('queued', 'pending') and other.key <> $2
+      and starts_with(other.key, regexp_replace($2, '[^:]*$', ''))
+)
 on conflict (key) do update
 set state = 'queued', target = excluded.target, calldata = excluded.calldata, ended_because = null,
     failures = 0, created_at = now()
@@ -210,12 +217,20 @@ order by due_at nulls last, id limit $3;
 -- What is to happen on chain by some time of the chain (parallel arrays: key, calldata, deadline; the
 -- most urgent first). What is on its way is left alone, but for a deadline that a reorg moved; what
 -- was void, because it was not needed for a while, begins again; what an operator has cancelled does
--- not. The keys that were not known before.
+-- not. A demand has one answer on its way: not beside another that the submitter has taken back after
+-- a reorg, since the guard looked. The keys that were not known before.
 with wanted as (
     insert into intent (queue, key, target, calldata, due_at)
     select $1, new.key, $2, new.calldata, new.due_at
     from unnest($3::text[], $4::bytea[], $5::bigint[])
-         with ordinality as new (key, calldata, due_at, place) order by new.place
+         with ordinality as new (key, calldata, due_at, place)
+    where $1 <> 'guard' or not exists (
+        select from intent other
+        where other.queue = 'guard' and split_part(other.key, ':', 2) = split_part(new.key, ':', 2)
+          and other.key <> new.key and other.state in ('queued', 'pending')
+          and not exists (select from wish w where w.intent_id = other.id and w.kind = 'cancel')
+    )
+    order by new.place
     on conflict (key) do update
     set due_at = excluded.due_at, ended_because = null,
         state = case intent.state when 'void' then 'queued' else intent.state end
