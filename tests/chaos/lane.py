@@ -14,7 +14,7 @@ from chaos.healing import CAP, Healing
 from chaos.node import Faults, Known, ModelNode, ModelSigner, Rules
 from chaos.operators import Operators
 from chaos.rests import Resting
-from chaos.rows import Tables
+from chaos.rows import OPEN, Tables
 from chaos.store import ModelJournal
 from chaos.world import Counted, Died, Violation, World
 from corechain.service.errors import NodeRefused, NodeUnavailable, StoreUnavailable
@@ -204,10 +204,13 @@ class LaneStory(Operators, Resting, Healing):
         self.world.fault("46 the key is used elsewhere")
 
     def done_by_others(self) -> None:
-        undone = [r.intent for r in self.tables.rows.values() if r.intent.state is State.QUEUED]
+        """What nothing is signed for, or what waits in a pool."""
+        undone = [r.intent for r in self._ours() if r.intent.state in OPEN]
         if undone:
             payload = self.world.rng.choice(undone).calldata
-            if all(entry.payload != payload for entry in self.chain.now.mined):
+            # On no fork that may win: the real contract refuses the second.
+            forks = [self.chain.now, self.chain.abandoned or self.chain.now]
+            if all(entry.payload != payload for fork in forks for entry in fork.mined):
                 self.by_others.add(payload)
                 self.meddled = True
                 self.world.fault("48 somebody else has done it")

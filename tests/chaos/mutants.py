@@ -130,6 +130,13 @@ MUTANTS = (
         "self.metrics.transactions_unconfirmed.inc()",
         "pass",
     ),
+    Mutant(
+        "leaves in the pool what another has done",
+        service_module,
+        "decide",
+        "memory.done(policy, now)",
+        "{}",
+    ),
     Mutant("ignores operators' wishes", service_module, "decide", WISHED, "memory.urgent"),
     Mutant("sends in a paused queue", service_module, "decide", "if look.is_paused:", "if False:"),
     Mutant(

@@ -100,7 +100,15 @@ class Operators:
     def open_wishes(self: "LaneStory") -> list[Intent]:
         """Those that nothing is in the way of; the fee cap is in that of bumps."""
         quiet = [r.intent for r in self._pending_rows() if r.intent.spent is None]
-        return [i for i in quiet if i.wished is not None and self._has_room(i)]
+        wished = [i for i in quiet if i.wished is not None and self._has_room(i)]
+        # That a call comes again in the place of nothing is wanted only while it may be done.
+        return [i for i in wished if i.wished == i.bump or not self._is_done_by_another(i)]
+
+    def _is_done_by_another(self: "LaneStory", intent: Intent) -> bool:
+        done = (e for e in self.chain.now.mined if e.good and e.payload == intent.calldata)
+        elsewhere = intent.calldata in self.chain.elsewhere
+        is_void = intent.attempts[-1].cancels and intent.cancel is None
+        return is_void and (elsewhere or any(e.tx.hash not in intent.hashes for e in done))
 
     def is_cancelled(self: "LaneStory", transaction: bytes) -> bool:
         """Whether an operator wants the intent given up that this is signed for."""
