@@ -15,12 +15,16 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from weakref import ref
 
 import pytest
 from support.kafka_secure import PASSWORD, SecureKafkaServer, make_certificate
 from support.processes import PATIENCE_S, until
 
+from corechain_relayer.bus.kafka import clients
+from corechain_relayer.bus.kafka.address import parse_address
 from corechain_relayer.bus.kafka.bus import KafkaBus
+from corechain_relayer.bus.kafka.link import Link
 from corechain_relayer.errors import BusAccessRefused, BusRestarted, BusUnavailable
 from relayer.buses import frame, kafka_at, read_all, sequences, session
 from relayer.conftest import Start
@@ -86,7 +90,12 @@ async def test_frames_go_all_their_ways_by_the_password_and_certificate_of_now(
     async with kafka_at(f"{guarded.url}-moves", options=given, again=lambda: now[0]) as bus:
         refusal = await named(bus, "access refused: .*certificate verify failed")
         assert type(refusal) is BusAccessRefused
-        ca.write_bytes(guarded.certificate.read_bytes())
+        certificate = guarded.certificate.read_bytes()
+        ca.unlink()
+        assert not await works(bus.enter(0))
+        ca.write_bytes(certificate[:200])
+        assert not await works(bus.enter(0))
+        ca.write_bytes(certificate)
         await until(lambda: works(bus.enter(0)))
         async with session(bus) as consumer:
             for sequence in (1, 2, 3):
@@ -106,6 +115,25 @@ async def test_frames_go_all_their_ways_by_the_password_and_certificate_of_now(
                 await read_all(consumer, 2)
         async with session(bus) as consumer:
             assert sequences(await read_all(consumer, 2)) == [3, 4]
+
+
+def test_clients_are_made_when_their_files_are_whole_and_ended_when_they_are_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "RETIRED_S", 0.0)
+    certificate, ca = make_certificate(tmp_path, "us")[0], tmp_path / "ca.pem"
+    options = {"security.protocol": "SSL", "ssl.ca.location": str(ca)}
+    link = Link(parse_address("kafka://127.0.0.1:1/x"), options)
+    for half in (None, certificate.read_bytes()[:200]):
+        if half:
+            ca.write_bytes(half)
+        with pytest.raises(BusUnavailable, match=r"ssl\.ca\.location"):
+            link._admin
+    certificate.rename(ca)
+    before = ref(link._admin)
+    link._renew()
+    assert link._admin is not before()
+    assert before() is None
 
 
 async def works(asking: Awaitable[object]) -> bool:

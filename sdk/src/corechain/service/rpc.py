@@ -117,9 +117,9 @@ class _Exchange:
         reach another one behind the address."""
         try:
             yield
-        except NodeUnavailable as error:
-            if isinstance(error, NodeAccessRefused):
-                self._poster.read_again()
+        except NodeUnavailable:
+            # Of any trouble: what was half written when we were refused may lead nowhere.
+            self._poster.read_again()
             await self._poster.leave()
             raise
         except NodeRefused as refusal:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    TypeAdapter,
     ValidationError,
 )
 
@@ -253,14 +254,13 @@ class ServiceSettings(BaseModel):
         """The value of a secret that is set, as its file has it now: mounted secrets are changed in
         place. What it was, where it is from no file, or that cannot be read."""
         held: str = getattr(self, field).get_secret_value()
-        if field not in self._files:
-            return held
-        with suppress(InvalidSetting):
+        with suppress(KeyError, InvalidSetting, ValidationError):  # a KeyError: it is from no file
             now = _from_file(*self._files[field], secret=True)
-            # What the field asks of it at the start; half of a new secret is shorter.
-            asked = type(self).model_fields[field].metadata
-            least = max((getattr(rule, "min_length", None) or 0 for rule in asked), default=0)
-            return now if len(now) >= max(1, least) else held
+            if now != held:  # what the field asks of it at the start, half of a new one may lack
+                info = type(self).model_fields[field]
+                rule: Any = Annotated[info.annotation, info]
+                TypeAdapter(rule).validate_python(now)
+            return now or held
         return held
 
     def named_urls(self, field: str) -> list[str]:

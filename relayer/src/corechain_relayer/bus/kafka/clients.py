@@ -210,28 +210,42 @@ class Clients:
             self._clients, self._read_at = {}, None
             log.info("other options or certificates of Kafka")
 
-    def _made(self, name: str, make: Callable[[], Any]) -> Any:
+    def _made(self, name: str, make: Callable[[], Any]) -> tuple[Any, int]:
+        """The client, and its generation. Raises BusUnavailable where a file with certificates is
+        gone, or half written, when it is made."""
         # Made and kept in one step: one of before a change, kept after it, would never be let in.
         with self._making:
             if name not in self._clients:
-                self._clients[name] = make()
-            return self._clients[name]
+                try:
+                    self._clients[name] = make()
+                except KafkaException as error:
+                    raise unavailable(error) from error
+            made, ended = (self._clients[name], self.generation), self._take_ended()
+        del ended  # librdkafka waits for its threads here: without the lock
+        return made
+
+    def _take_ended(self) -> list[Any]:
+        """Clients of before, by now of no use to anybody. They would ask to be let in for ever."""
+        past = time.monotonic() - RETIRED_S
+        ended = [one for since, one in self._retired if since <= past]
+        self._retired = [item for item in self._retired if item[0] > past]
+        return ended
 
     @property
     def _admin(self) -> Any:
-        return self._made("admin", lambda: AdminClient(self._config()))
+        return self._made("admin", lambda: AdminClient(self._config()))[0]
 
     @property
     def _reader(self) -> Any:
         # What is gone from the log was acknowledged: reading goes on with what is left.
-        return self._made("reader", lambda: self.consumer("earliest"))
+        return self._made("reader", lambda: self.consumer("earliest"))[0]
 
     def consumer(self, reset: str) -> Any:
         """A client that reads. It joins no group: it is assigned what it reads."""
         own = {"group.id": self.address.group, "auto.offset.reset": reset}
         return Consumer(self._config(CONSUMER, own))
 
-    def _sender(self) -> Any:
+    def _sender(self) -> tuple[Any, int]:
         return self._made("producer", lambda: Producer(self._config(PRODUCER)))
 
     def close(self) -> None:
@@ -272,8 +286,6 @@ class Clients:
         """Calls `_on_error`: librdkafka's client is polled by one thread at a time."""
         if self._polling.acquire(blocking=False):
             try:
-                past = time.monotonic() - RETIRED_S
-                self._retired = [item for item in self._retired if item[0] > past]
                 self._admin.poll(0)
             finally:
                 self._polling.release()

@@ -197,7 +197,7 @@ class Link(Clients):
         """Appends; each one's offset once all copies that have to be in time have it, or why it is
         not known to be there."""
         answers: list[int | BusUnavailable | None] = [None] * len(records)
-        producer, generation = self._sender(), self.generation
+        producer, generation = self._sender()
         for index, record in enumerate(records):
             self._produce(producer, record, _Answer(answers, index, self))
         while None in answers and not self._closing.is_set():

@@ -29,14 +29,15 @@ class SetTo:
         return cls(options, {path: _stamp(Path(path)) for path in paths})
 
     def again(self, read: Callable[[], Options], check: Callable[[Options], None]) -> "SetTo":
-        """As it is by now. Where that is of no use, as what is half written, what it was."""
+        """As it is by now. Where that is of no use, as options or a file that are half written,
+        what it was. `check` reads the files, too."""
         try:
-            options = read()
-            if options != self.options:
-                check(options)
+            now = SetTo.of(read())
+            if now != self:
+                check(now.options)
         except (ValueError, InvalidSetting):
-            options = self.options
-        return SetTo.of(options)
+            return self
+        return now
 
 
 def _stamp(path: Path) -> Stamp:
