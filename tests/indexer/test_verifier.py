@@ -6,7 +6,7 @@ given committed batches
   ├── a file that was committed to and breaks the rules: mismatch, with no other source asked
   ├── a verdict of the time when wrong bytes were a mismatch: judged again, once
   ├── a fault of the verifier's own in one batch: contained, counted, tried again
-  ├── two processes: one verifies, the other waits
+  ├── two processes: one verifies, the other waits until it is gone, or its lock is
   └── two that judge them at the same time, as where the lock was lost: each is kept once
 """
 
@@ -28,9 +28,9 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.claims import claim_of
 from corechain.protocol.rebuilding import Rebuilt
 from corechain.protocol.sealing import SealedBatch
+from corechain.service import database
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable, WriterLockHeld
-from corechain.service.supervision import stop_all
 from corechain_indexer import verifier as module
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.store import MIGRATIONS
@@ -79,9 +79,16 @@ async def test_two_mirrors_that_judge_the_same_batches_keep_each_once_without_a_
     assert b'batches_total{state="withheld"}' not in said
 
 
-async def test_a_second_process_verifies_nothing_until_the_first_is_gone(
-    world: World, indexer: Driven
+LOSE_LOCKS = """
+select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'
+and database = (select oid from pg_database where datname = current_database())
+"""
+
+
+async def test_a_second_process_verifies_nothing_until_the_first_is_gone_or_has_lost_its_lock(
+    world: World, indexer: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "HELD_S", 0.01)
     world.add()
     await mirrored(indexer)
     service = indexer.indexer
@@ -91,7 +98,10 @@ async def test_a_second_process_verifies_nothing_until_the_first_is_gone(
         assert await states(indexer) == {}
     session = asyncio.create_task(service.verify())
     await until(lambda: is_verified(indexer))
-    await stop_all([session])
+    await service.pool.execute(LOSE_LOCKS)
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(PATIENCE_S):
+            await session
 
 
 async def is_verified(indexer: Driven) -> bool:

@@ -14,14 +14,14 @@ from corechain.http import async_client
 from corechain.service.alerting.sessions import AlertSessions
 from corechain.service.bell import Bell, until_woken
 from corechain.service.chain_reader import ChainReader
-from corechain.service.database import writer
+from corechain.service.database import held, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.files.fetch import FileSources
 from corechain.service.health import AllBut, Health, Probe
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loop, Loops, sessions
+from corechain.service.supervision import Loop, Loops, sessions, side_by_side
 from corechain_indexer.alert_sessions import alert_sessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.completeness import Completeness
@@ -186,12 +186,12 @@ class Indexer:
 
     async def verify(self) -> None:
         """One session of the verifier: the only one. Others would do the same work once more."""
-        sources, lock = self.sources(), f"{WRITER} verifier"
-        try:
-            async with writer(self.settings.session_url, lock):
-                await self.verifier(sources).run_forever(self.settings.poll_s)
-        finally:
-            await sources.close()
+        async with writer(self.settings.session_url, f"{WRITER} verifier") as connection:
+            sources, poll_s = self.sources(), self.settings.poll_s
+            try:
+                await side_by_side(held(connection), self.verifier(sources).run_forever(poll_s))
+            finally:
+                await sources.close()
 
     def sources(self) -> FileSources:
         settings = self.settings
