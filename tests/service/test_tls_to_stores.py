@@ -11,13 +11,14 @@ given a Postgres and a Valkey behind TLS, with a certificate of an authority of 
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from support.kafka_secure import make_certificate
 from support.node import odd_node, result
@@ -26,6 +27,7 @@ from support.processes import PATIENCE_S
 from corechain import http
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import NodeUnavailable, StoreUnavailable
+from corechain.service.files import fetch
 from corechain.service.redis_credentials import RenewedTls
 from corechain.service.rpc import Rpc
 from corechain_indexer.store.cluster import cluster_of
@@ -202,8 +204,14 @@ async def test_another_certificate_in_the_same_file_is_read_at_the_next_connecti
         await client.aclose()
 
 
+@pytest.mark.parametrize(
+    "make", [http.async_client, lambda: fetch._client(PATIENCE_S)], ids=["any", "of data files"]
+)
 async def test_a_node_is_known_by_who_is_in_the_file_of_authorities_since(
-    certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    certificates: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], httpx.AsyncClient],
 ) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes((certificates / "other.pem").read_bytes())
@@ -213,12 +221,16 @@ async def test_a_node_is_known_by_who_is_in_the_file_of_authorities_since(
         odd_node(result("0x7")) as node,
         front(node.url, certificates, asks_first=False) as tls,
     ):
-        rpc = Rpc(f"https://127.0.0.1:{tls.port}", PATIENCE_S)
+        url = f"https://127.0.0.1:{tls.port}"
+        rpc, kept = Rpc(url, PATIENCE_S), make()
         for now in (b"", (certificates / "other.pem").read_bytes()):
             with pytest.raises(NodeUnavailable):
                 await rpc.chain_id()
             file.write_bytes(now)
         file.write_bytes((certificates / "server.pem").read_bytes())
+        # As of signers, facilitators and receivers: nobody but they may look at the file.
+        assert (await kept.post(url, json={"id": 1})).is_success
+        await kept.aclose()
         assert await rpc.chain_id() == 7
         await rpc.close()
 

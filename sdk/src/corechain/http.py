@@ -148,14 +148,21 @@ def _learn(path: str) -> None:
             _read[path] = written
 
 
-def _trace(request: "httpx.Request") -> None:
+def learn_authorities(request: "httpx.Request") -> None:
+    """Before a request: its client may be older than what a file of authorities has by now."""
+    if request.url.scheme == "https":
+        authorities()
+
+
+def _prepare(request: "httpx.Request") -> None:
+    learn_authorities(request)
     known = traceparent.get()
     if known is not None:
         request.headers["traceparent"] = known
 
 
-async def _trace_async(request: "httpx.Request") -> None:
-    _trace(request)
+async def _prepare_async(request: "httpx.Request") -> None:
+    _prepare(request)
 
 
 def client(*urls: str, **options: Any) -> "httpx.Client":
@@ -166,7 +173,7 @@ def client(*urls: str, **options: Any) -> "httpx.Client":
     """
     import httpx
 
-    made = {"verify": authorities(), "event_hooks": {"request": [_trace]}, **options}
+    made = {"verify": authorities(), "event_hooks": {"request": [_prepare]}, **options}
     with _told():
         return httpx.Client(mounts=_direct(urls), **made)
 
@@ -175,7 +182,7 @@ def async_client(*urls: str, **options: Any) -> "httpx.AsyncClient":
     """The same for asyncio."""
     import httpx
 
-    made = {"verify": authorities(), "event_hooks": {"request": [_trace_async]}, **options}
+    made = {"verify": authorities(), "event_hooks": {"request": [_prepare_async]}, **options}
     with _told():
         return httpx.AsyncClient(mounts=_direct(urls), **made)
 

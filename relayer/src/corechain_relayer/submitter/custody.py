@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from corechain.held import Held
-from corechain.http import LoopClients, async_client, authorities, put_off_s, shown_url
+from corechain.http import LoopClients, async_client, put_off_s, shown_url
 from corechain.protocol.errors import InvalidSignature, TransportError
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import recover_signer
@@ -127,10 +127,8 @@ class Web3Signer:
                 self._identifier = await self._find()
             text = await self._ask("POST", f"/api/v1/eth1/sign/{self._identifier}", json=body)
         except SignerFailed:
-            # Its keys may have changed, our password there, or who vouches for its certificate: all
-            # of it is asked for again.
+            # Its keys may have changed, or our password there: both are asked for again.
             self._identifier, self.url = None, now_of(self._given).rstrip("/")
-            authorities()
             raise
         if not _SIGNATURE.fullmatch(text):
             raise SignerFailed(MISTAKEN, "its answer is no signature of 65 bytes")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from corechain.http import learn_authorities
 from corechain.service.files.download import FIRST_HOST, Unfit
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Ways:
 
     async def check(self, request: httpx.Request) -> None:
         """Called before each request of a download, redirected ones too. Raises Unfit."""
+        learn_authorities(request)
         first, host = request.extensions.get(FIRST_HOST, request.url.host), request.url.host
         may_inside = await self._is_inside(first)
         if host != first:
