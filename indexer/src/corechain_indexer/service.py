@@ -14,10 +14,11 @@ from corechain.http import async_client
 from corechain.service.alerting.sessions import AlertSessions
 from corechain.service.bell import Bell, until_woken
 from corechain.service.chain_reader import ChainReader
-from corechain.service.database import held, writer
+from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.files.fetch import FileSources
 from corechain.service.health import AllBut, Health, Probe
+from corechain.service.lock_keeping import keep_lock
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
@@ -137,9 +138,8 @@ class Indexer:
         self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
         first = cast("Database", PrimaryFirst(self.replica)) if self.replica else primary
-        chain_id = self.deployment.chain_id
-        bypassed = self._bypassed("cache")
-        self.latest = Latest(self.redis, first, bypassed, chain_id=chain_id)
+        cached = self._bypassed("cache")
+        self.latest = Latest(self.redis, first, cached, chain_id=self.deployment.chain_id)
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
@@ -187,17 +187,16 @@ class Indexer:
     async def verify(self) -> None:
         """One session of the verifier: the only one. Others would do the same work once more."""
         async with writer(self.settings.session_url, f"{WRITER} verifier") as connection:
-            sources, poll_s = self.sources(), self.settings.poll_s
+            sources = self.sources()
             try:
-                await side_by_side(held(connection), self.verifier(sources).run_forever(poll_s))
+                verifying = self.verifier(sources).run_forever(self.settings.poll_s)
+                await side_by_side(keep_lock(connection), verifying)
             finally:
                 await sources.close()
 
     def sources(self) -> FileSources:
-        settings = self.settings
-        return FileSources(
-            settings.data_templates, settings.fetch_timeout_s, settings.max_file_bytes
-        )
+        limits = self.settings.fetch_timeout_s, self.settings.max_file_bytes
+        return FileSources(self.settings.data_templates, *limits)
 
     def verifier(self, sources: FileSources) -> Verifier:
         return Verifier(

@@ -83,7 +83,6 @@ where current_setting(name, true) is not null
 """So that the server soon sees that a writer is gone, and frees its lock: one that was killed while
 its statement ran would hold the lock until that ends, one whose machine has vanished for two hours,
 which is what kernels wait before they ask."""
-HELD_S = 5.0
 T = TypeVar("T")
 Migrations = Sequence[tuple[str, str]]
 
@@ -302,14 +301,6 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
         yield connection
     finally:
         await hang_up(connection)
-
-
-async def held(connection: "Conn") -> None:
-    """Until a `writer`'s connection is lost, and its lock with it: for who writes by others, and
-    would not know. Raises StoreUnavailable."""
-    while True:
-        await asked(connection.fetchval("select 1"))
-        await asyncio.sleep(HELD_S)
 
 
 async def migrate(url: str, migrations: Migrations) -> list[str]:
