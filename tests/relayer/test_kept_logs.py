@@ -5,6 +5,8 @@ given a service that reads a contract's logs, and keeps those of final blocks
     nothing of ours follows on it
   while no block is final that the contract was in
     nothing is kept
+  when the database has lost the end of what was kept, as by a failover
+    it is read and kept again
   when the node sends a log that our contracts never log
     the view passes over it, and nothing is kept from there on
   when enough nodes agree again after few were believed
@@ -20,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from support.fake_chain import fake_chain
+from support.long_chain import hash_of
 from support.processes import PATIENCE_S
 from support.provider import Habits
 
@@ -91,6 +94,30 @@ async def test_a_log_that_cannot_be_is_not_kept(database: str) -> None:
         view, _, firsts = await world.started()
         assert min(firsts) <= HEIGHT - 400
         assert world.is_whole(view)
+
+
+async def test_what_a_failover_has_lost_is_read_and_kept_again(database: str) -> None:
+    """Or nothing would be kept until a restart, which had to read all since."""
+    async with old_chain(database, HEIGHT) as world:
+        follower = world.follower()
+        await follower.refresh_since(0.0)
+        assert follower.kept is not None
+
+        async def after_losing(blocks: int) -> tuple[list[str], int | None]:
+            to = (await world.kept() or 0) - blocks
+            back = "update final_view set block = $1, block_hash = $2"
+            await world.pool.execute(back, to, hash_of(to, 0))
+            for _ in range(3):
+                world.blocks.height += 1
+                follower._asked_at = -1e9
+                await follower.refresh_since(0.0)
+            return follower.warnings(), await world.kept()
+
+        assert await after_losing(500) == ([], world.blocks.height - DEPTH)
+        told, kept = await after_losing(600)  # so soon again it stays so, and is said
+        assert (kept or 0) < world.blocks.height - 600
+        assert "goes back further than ours" in told[0]
+        assert world.is_whole(follower.view)
 
 
 async def test_when_enough_nodes_agree_again_a_view_begins_from_what_is_kept(database: str) -> None:

@@ -222,8 +222,8 @@ class Follower(Generic[V]):
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""
         if self.kept is not None:
-            if await self.kept.has_to_begin_anew():
-                self._rebuild("enough nodes agree again")
+            if why := await self.kept.has_to_begin_anew():
+                self._rebuild(why)
             if news := await self.kept.news(await self._known.tip()):
                 await self._take(news)
         try:

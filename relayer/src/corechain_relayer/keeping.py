@@ -45,6 +45,8 @@ LOGS_A_SECOND = 1_000
 """A slow database writes as many."""
 RETRY_S = 5.0
 """How long it is not asked again, then."""
+ANEW_EVERY_S = 600.0
+"""A view of many logs is seconds of work; to keep nothing until a restart costs that start more."""
 TOLD_EVERY_S = 10.0
 T = TypeVar("T")
 
@@ -83,6 +85,9 @@ class KeptLogs:
     """Answers of fewer nodes than must agree, before what we have read."""
     _lost: str = ""
     """Why nothing is kept any more."""
+    _went_back: str = ""
+    """That the database has lost what we had kept."""
+    _went_back_at: float = float("-inf")
     _away: str = ""
     _left: Extended | None = None
     """The last piece, where it was far below the head."""
@@ -94,7 +99,7 @@ class KeptLogs:
     def start_over(self) -> None:
         """Nothing was read. What is kept is looked at again."""
         self.through, self._young, self._left = None, [], None
-        self._is_open, self._lost = False, ""
+        self._is_open, self._lost, self._went_back = False, "", ""
         self._few = told_by_few(self.rpc)
 
     def warnings(self) -> list[str]:
@@ -125,14 +130,17 @@ class KeptLogs:
         """Whether we have read what fewer nodes said than must agree."""
         return told_by_few(self.rpc) != self._few
 
-    async def has_to_begin_anew(self) -> bool:
-        """A view may go by what few nodes say, and not for ever: enough agree again. It begins from
-        what is kept, so not while the database is away."""
-        now = time.monotonic()
-        if not self._is_doubtful or is_by_few(self.rpc) or now < self._next_question:
-            return False
+    async def has_to_begin_anew(self) -> str:
+        """Why, if it has to. A view may go by what few nodes say, and not for ever: enough agree
+        again. It begins from what is kept, so not while the database is away; and where that has
+        lost its end, as by a failover, it is read again, or nothing could follow on it."""
+        now, why = time.monotonic(), self._went_back
+        if self._is_doubtful and not is_by_few(self.rpc):
+            why = "enough nodes agree again"
+        if not why or now < self._next_question:
+            return ""
         await self._in_time(_within(self.store.standing(), self.store_s))
-        return not self._away
+        return "" if self._away else why
 
     async def _found(self, tip: Ref | None) -> News | None:
         while True:
@@ -245,14 +253,25 @@ class KeptLogs:
         """Somebody else has kept something, or reads on. What is kept has to be of our chain before
         anything of ours may follow on it."""
         standing, ours = await _within(self.store.standing(), self.store_s), self.through
-        if standing is None or (ours is not None and standing.through.number < ours.number):
-            self._lose("it was dropped by somebody else, or goes back further than ours")
+        if standing is None:
+            self._lose("it was dropped by somebody else")
+        elif ours is not None and standing.through.number < ours.number:
+            self._goes_back(ours.number - standing.through.number)
         elif standing.through != ours and standing.through.number <= final.number:
             block = await self.rpc.block(standing.through.number)
             if block is not None and block.hash != standing.through.hash:
                 self._lose(f"somebody else has kept another block {block.number}")
             elif block is not None:
                 self._stands_at(standing.through)
+
+    def _goes_back(self, blocks: int) -> None:
+        """Seldom: two whose nodes are on two branches would take it back from each other."""
+        now = time.monotonic()
+        if blocks > self.far_blocks or now < self._went_back_at + ANEW_EVERY_S:
+            self._lose("it goes back further than ours")
+        else:
+            self._went_back = f"what was kept has lost its last {blocks} blocks"
+            self._went_back_at = now
 
     def _lose(self, why: str) -> None:
         log.warning("not kept any more", view=self.store.name, why=why)
