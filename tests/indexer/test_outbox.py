@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from support.valkey import LossyValkeyServer, command
 from corechain.devnet.servers import ValkeyServer
 from corechain.service.errors import WriterLockHeld
 from corechain_indexer.errors import CacheUnavailable
-from corechain_indexer.store import breaker, latest
+from corechain_indexer.store import breaker, hashes, latest
 from corechain_indexer.store.cached_values import GENERATION
 from corechain_indexer.store.latest import LatestWriter
 from indexer.shelves import DEVICES, Fuse, Shelf, filled, shelf_on
@@ -106,6 +107,23 @@ async def test_a_cache_that_comes_back_with_an_older_state_is_written_anew(
             await told()
             await shelf.is_honest()
             await shelf.is_settled()
+
+
+async def test_a_cache_that_another_server_has_taken_over_is_asked_there_soon(
+    database: str, bus_url: str, own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a name, when the one before goes on as its replica and ends no connection."""
+    monkeypatch.setattr(hashes, "ANEW_S", 0.0)
+    async with shelf_on(database, own_valkey.url) as shelf:
+        await filled(shelf)
+        place = shelf.redis.connection_pool.connection_kwargs
+        place["port"] = urlsplit(bus_url).port
+        await shelf.is_honest()
+        place["port"] = own_valkey.port
+        await shelf.export()
+        await shelf.is_honest()
+        assert shelf.reasons[-1] == "another life"
+        await shelf.is_settled()
 
 
 async def test_a_cache_that_hangs_delays_a_query_once(

@@ -7,6 +7,7 @@ take 32, 8 and 7. It is redis-py that connects: address, TLS, user, database and
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Hash = Mapping[bytes, bytes]
 _RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+ANEW_S = 5.0
+"""How often a connection that leads to another run than it should is left for a new one."""
 TRIES = 2
 """That the server has ended a connection while nobody asked may be found out by asking."""
 
@@ -80,6 +83,7 @@ class HashReads:
     _transport: Any = None
     _replies: Replies = field(default_factory=Replies)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _since: float = 0.0
 
     async def of(self, keys: Sequence[bytes]) -> list[Hash]:
         """The fields of each key; of one that is not there, none. Raises CacheUnavailable, and what
@@ -89,6 +93,13 @@ class HashReads:
         async with self._turn:
             found = await self._asked(hash_commands(keys), len(keys))
         return [_hash_of(reply) for reply in found]
+
+    async def leave(self) -> None:
+        """By the next question the address may lead elsewhere: a server that was replaced may go on
+        as a replica, and end no connection."""
+        if time.monotonic() - self._since >= ANEW_S:
+            async with self._turn:
+                await self.close()
 
     async def close(self) -> None:
         """It may be asked again afterwards."""
@@ -120,6 +131,7 @@ class HashReads:
 
     async def _connect(self) -> None:
         await self.close()
+        self._since = time.monotonic()
         pool: Any = self.redis.connection_pool
         connection = pool.make_connection()
         await connection.connect()

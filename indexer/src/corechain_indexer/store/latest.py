@@ -303,6 +303,7 @@ class Latest:
         batches = set().union(*(one.batches for one in held.values()))
         check = await self._check(devices, batches, run)
         if check is None:
+            await self._hashes.leave()
             return dict.fromkeys(devices, "another life")
         return {device: check.of(device, values) for device, values in held.items()}
 
