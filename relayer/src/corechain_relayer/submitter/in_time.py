@@ -7,8 +7,10 @@ from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 
 SILENT_S = 180.0
-"""A round asks the journal first, and waits for a node at most a minute a question; between two
-rounds is a minute at most."""
+"""A round asks the journal first, and waits for a node at most a minute a question, as
+RELAYER_RPC_TIMEOUT_S is unless said otherwise; between two rounds is a minute at most. A lane that
+has to read the commitments of years does so by other connections: it loses its session meanwhile,
+and the next one reads on where that was (`CommitStore.advance`)."""
 
 
 async def run_in_time(
