@@ -126,6 +126,12 @@ def test_no_port_is_given_twice() -> None:
 def test_a_process_of_a_shared_run_is_forked_from_one_with_all_tests(worker_id: str) -> None:
     parent = " ".join(psutil.Process(os.getppid()).cmdline())
     assert ("worker_host.py" in parent) is (worker_id != "master")
+    # Ctrl-C reaches all of them; the one that the others end with waits for them.
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    if worker_id != "master":
+        told = Path(f"/proc/{os.getppid()}/status").read_text()
+        ignored = int(told.partition("SigIgn:")[2].split()[0], 16)
+        assert ignored >> (signal.SIGINT - 1) & 1
 
 
 def test_a_service_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ python worker.py SOCKET -u -c LINE     (what xdist runs instead of `python -u -c
 """
 
 import os
+import signal
 import socket
 import sys
 
 
 def main(place: str, line: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process
     with socket.socket(socket.AF_UNIX) as host:
         host.connect(place)
         socket.send_fds(host, [line.encode()], [0, 1, 2])

@@ -24,6 +24,7 @@ def become(pipes: list[int], host: int) -> None:
     """A process with these pipes, as it would have been started."""
     die_with(host)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, pipe in enumerate(pipes):
         os.dup2(pipe, number)
         os.close(pipe)
@@ -46,6 +47,8 @@ def main(place: str, words: list[str]) -> None:
     gc.freeze()
     host = os.getpid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    # Ctrl-C is for the tests: with this process they would be killed, their servers still up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(place)
         server.listen()
