@@ -6,6 +6,7 @@ given a node that has left one out
   all are read again before any root is judged: where one before it is missing, or where the
   contract says that another one waits
   all are read again before a root is proposed
+  what was kept of it is read anew, too
   that it has not seen the blocks is an outage, and no chain without them
 given a root that cannot be recomputed
   it is tried again later and later, as a try reads all data files, but for the end of its window
@@ -119,6 +120,14 @@ class OfEpochs(RootWatch):
         raise AssertionError("a right root is vetoed")
 
 
+@dataclass
+class Kept:
+    times_forgotten: int = 0
+
+    async def forget(self) -> None:
+        self.times_forgotten += 1
+
+
 @pytest.mark.parametrize("told", [[3, 12], [8, 12], [3, 8]])
 async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
     monkeypatch: pytest.MonkeyPatch, told: list[int]
@@ -127,8 +136,8 @@ async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
     those before it: right, it would come out wrong."""
     chain: Any = Chain(told)
     monkeypatch.setattr(roots, "History", lambda *what: chain)
-    watch = OfEpochs(*[chain] * 10)
-    watch.alerts = ChallengerAlerts(Metrics())
+    watch, kept = OfEpochs(*[chain] * 10), Kept()
+    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, kept)
     for _ in range(2):
         await watch.round()
     (missing,) = {1, 2, 3} - {EPOCHS[number] for number in told}
@@ -136,6 +145,25 @@ async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
     chain.proposed = [3, 8, 12]
     await watch.round()
     assert (list(watch._judged.values()), watch.tries) == ([b"\1" * 26], 1)
+    assert bool(kept.times_forgotten) == (12 in told)  # the newest may be new in this very moment
+
+
+async def test_what_is_kept_is_read_anew_where_a_right_root_came_out_wrong_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain: Any = Chain([3, 8, 12])
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    watch, kept, said = OfEpochs(*[chain] * 10), Kept(), []
+
+    async def root_of(watch: OfEpochs, *what: Any) -> bytes:
+        said.append(kept.times_forgotten)
+        return bytes([3 - len(said)]) * 26
+
+    monkeypatch.setattr(OfEpochs, "_root_of", root_of)
+    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, kept)
+    for _ in range(3):
+        await watch.round()
+    assert (said, kept.times_forgotten) == ([0, 0], 1)
 
 
 async def test_what_cannot_be_recomputed_is_not_tried_twice_a_second(
@@ -177,11 +205,12 @@ class Told(History):
 
 async def test_no_root_is_proposed_where_one_before_it_was_left_out() -> None:
     logs: Any = [root_in(number) for number in (3, 8, 12)]
-    kept: Any = ["all but epoch 1"]
+    kept: Any = Kept()  # all but epoch 1
     told = Told(logs, Deployment(31337, {}), 100, 12, kept)
     assert [root.epoch for root in await told.epochs(12)] == [1, 2, 3]
+    assert kept.times_forgotten == 1
     with pytest.raises(NodeUnavailable, match="root of epoch 2"):
-        await replace(told, rpc=[logs[0], logs[2]]).epochs(12)
+        await replace(told, rpc=[logs[0], logs[2]], kept=None).epochs(12)
 
 
 async def test_a_node_that_lags_leaves_out_no_root_without_a_word() -> None:

@@ -121,6 +121,8 @@ class RootWatch:
             self._again.forget({tried})
             if self._judged[key] == newest.root:
                 log.info("reward root is right", epoch=newest.epoch)
+                if self._doubted == key:
+                    await self._forget_kept()
         if self._judged[key] == newest.root:
             await self._is_well()
         elif not await self._may_object(newest, place, head, final):
@@ -141,6 +143,8 @@ class RootWatch:
             await self._is_well()
         elif not epochs or (epochs[-1].epoch, epochs[-1].root) != pending or left_out(epochs):
             self._logs = RootLogs()
+            if left_out(epochs):
+                await self._forget_kept()
             if self._untold == pending:
                 name = f"epoch {pending[0]}"
                 missing = left_out(epochs) or pending[0]
@@ -151,6 +155,12 @@ class RootWatch:
             return False
         self._untold = NONE_WAITS
         return pending != NONE_WAITS
+
+    async def _forget_kept(self) -> None:
+        """It lacks something for good: each root would come out wrong by it, and by one log more
+        that a node leaves out a right one would be vetoed."""
+        if self.kept is not None:
+            await self.kept.forget()
 
     async def _is_well(self) -> None:
         """Whatever veto is on its way means another root, and could hit the one that waits now or

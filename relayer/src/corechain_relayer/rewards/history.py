@@ -55,6 +55,7 @@ class History:
         epochs = told(await self.roots(0, head))
         missing = left_out(epochs)
         if missing and self.kept is not None:  # perhaps when that block was read for good
+            await self.kept.forget()
             return await replace(self, kept=None).epochs(head)
         if missing:
             raise NodeUnavailable(f"the node left out the log of the root of epoch {missing}")

@@ -72,6 +72,14 @@ class KeptReading:
             raise NodeBehind(f"the node has not seen block {last} yet")
         return [entry for entry in follower.view.logs if first <= entry.block_number <= last]
 
+    async def forget(self) -> None:
+        """A node has left something out when it was read. The registry's logs are those of every
+        service, and stay: a root that they make wrong is judged by the node's once more."""
+        for contract in ("CoreToken", "DataBatches"):
+            follower = self._followers.pop(contract, None)
+            if follower is not None and follower.kept is not None:
+                await follower.kept.drop()
+
     def _follower(self, contract: str) -> LogsFollower:
         if contract not in self._followers:
             name, topics = self.views[contract]
