@@ -299,7 +299,7 @@ async def played(shelf: Shelf, story: Sequence[tuple[str, Any]]) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
