@@ -380,7 +380,16 @@ def test_aws_without_a_region_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["", "0x", "http://h", "http://h#0x12", "ftp://h#0x" + "0a" * 20, "#0x" + "0a" * 20]
+    "place",
+    [
+        "",
+        "0x",
+        "http://h",
+        PLACE.replace("9000", "99999"),
+        "http://h#0x12",
+        "ftp://h#0x" + "0a" * 20,
+        "#0x" + "0a" * 20,
+    ],
 )
 def test_a_place_that_is_none_is_refused(place: str) -> None:
     with pytest.raises(ValueError, match="is neither"):

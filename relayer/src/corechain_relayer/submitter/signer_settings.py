@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from corechain.service.settings import ServiceSettings
+from corechain.service.settings import ServiceSettings, has_place
 
 KMS = "aws-kms:"
 _PLACE = re.compile(r"(https?://[^\s#]+|aws-kms:[^\s#]+)#0x([0-9a-fA-F]{40})", re.ASCII)
@@ -23,8 +23,8 @@ class Place:
 def place_of(value: SecretStr) -> Place:
     """Raises ValueError."""
     found = _PLACE.fullmatch(value.get_secret_value())
-    if found is None:
-        raise ValueError("is neither http(s)://SIGNER#0xADDRESS nor aws-kms:KEY#0xADDRESS")
+    if found is None or not (found[1].startswith(KMS) or has_place(found[1])):
+        raise ValueError("is neither http(s)://SIGNER[:PORT]#0xADDRESS nor aws-kms:KEY#0xADDRESS")
     return Place(found[1], bytes.fromhex(found[2]))
 
 

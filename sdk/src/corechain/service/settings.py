@@ -62,7 +62,7 @@ def url_of(*schemes: str) -> AfterValidator:
         if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"is not a URL that starts with {' or '.join(schemes)}://")
         # Stores may be at a socket or at their usual place on this host; a page of HTTP is nowhere.
-        if url.startswith(("http://", "https://")) and not _has_place(url):
+        if url.startswith(("http://", "https://")) and not has_place(url):
             raise ValueError("is a URL without a host, or with a port that is none")
         if _SECOND_URL.search(url):
             raise ValueError("names more than one URL")
@@ -82,7 +82,7 @@ def urls_of(*schemes: str) -> AfterValidator:
             raise ValueError(f"is not a URL that starts with {' or '.join(schemes)}://")
         if len(set(found)) < len(found):
             raise ValueError("names a URL twice")
-        if not all(map(_has_place, found)):
+        if not all(map(has_place, found)):
             raise ValueError("has a URL without a host, or with a port that is none")
         return value
 
@@ -94,7 +94,8 @@ _HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
 _SECOND_URL = re.compile(r"[,;\s]\s*[a-z][a-z0-9+]*://")
 
 
-def _has_place(url: str) -> bool:
+def has_place(url: str) -> bool:
+    """Whether there is a host in it, and no port that is none."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
