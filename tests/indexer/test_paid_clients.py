@@ -15,6 +15,7 @@ Given an API that costs something, and channels to its payee
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -339,6 +340,15 @@ async def test_a_client_pays_no_more_than_was_agreed_and_nobody_else(site: Site)
         assert channel.spent == PRICE
 
 
+async def while_mirrored(site: Site, work: Coroutine[Any, Any, Any]) -> Any:
+    """What waits until the API has seen a block of ours: ten seconds, where nobody mirrors it."""
+    found = asyncio.create_task(work)
+    while not found.done():
+        await site.driven.settle()
+        await asyncio.sleep(0.02)
+    return await found
+
+
 async def test_a_channel_that_pays_no_more_says_what_to_do(site: Site) -> None:
     """Withdrawn from by another process of its account, or to a payee whose key was changed."""
     channel, chain, payer = await site.opened(queries=9), site.world.chain, site.payer
@@ -353,17 +363,15 @@ async def test_a_channel_that_pays_no_more_says_what_to_do(site: Site) -> None:
         await site.restart()
         with pytest.raises(WrongPayee, match="open a channel to the latter"):
             await client.latest(device(site))
-        other = await client.pay_with(9 * PRICE)
+        other = await while_mirrored(site, client.pay_with(9 * PRICE))
         assert other.config.receiver != channel.config.receiver
-        await site.driven.settle()
         await client.latest(device(site))
         assert other.spent == PRICE
 
 
 async def test_a_refill_that_no_gas_is_left_for_costs_nothing(site: Site) -> None:
     async with site.client() as client:
-        channel = await client.pay_with(PRICE, most=9 * PRICE)
-        await site.driven.settle()
+        channel = await while_mirrored(site, client.pay_with(PRICE, most=9 * PRICE))
         await client.latest(device(site))
         balance = site.world.rpc("eth_getBalance", site.payer.address, "latest")
         site.world.rpc("anvil_setBalance", site.payer.address, "0x1")
@@ -373,11 +381,7 @@ async def test_a_refill_that_no_gas_is_left_for_costs_nothing(site: Site) -> Non
         finally:
             site.world.rpc("anvil_setBalance", site.payer.address, balance)
         assert (channel.deposit, channel.spent) == (PRICE, PRICE)
-        found = asyncio.create_task(client.latest(device(site)))
-        while not found.done():
-            await site.driven.settle()
-            await asyncio.sleep(0.02)
-        assert (await found)["items"]
+        assert (await while_mirrored(site, client.latest(device(site))))["items"]
         assert (channel.deposit, channel.spent) == (2 * PRICE, 2 * PRICE)
 
 
