@@ -28,7 +28,7 @@ from support.region_answers import (
 )
 
 from corechain.answers import parse_statistics
-from corechain.protocol.errors import CoreChainError, InvalidProof, RangeIncomplete
+from corechain.protocol.errors import CoreChainError, InvalidProof, InvalidValue, RangeIncomplete
 from corechain.protocol.places import cells_in
 from corechain.regions import RegionQuestion, region_cells
 
@@ -60,6 +60,8 @@ def test_an_area_is_covered_by_as_many_cells_as_may_be_asked_for() -> None:
     assert found.cells == region_cells(bay, found.resolution)
     assert 20 < len(found.cells) <= 64
     assert set(found.cells) <= set(cells_in(bay, 6)) | set(cells_in(bay, 5))
+    with pytest.raises(InvalidValue, match="122 cells of resolution 0: 64 are the most"):
+        region_cells((-90, -180, 90, 180))
 
 
 QUESTION = RegionQuestion.of(

@@ -78,6 +78,9 @@ def region_cells(region: Any, resolution: int = RESOLUTION) -> list[int]:
     found: list[int] = []
     for level in range(resolution + 1):
         finer = cells_in(region, level)
+        if len(finer) > MAX_CELLS and not found:
+            many = f"holds {len(finer)} cells of resolution {level}: {MAX_CELLS} are the most"
+            raise InvalidValue("region", "…", many)
         if len(finer) > MAX_CELLS:
             break
         found = finer or found
