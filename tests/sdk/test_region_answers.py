@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import h3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,29 @@ def test_an_area_is_covered_by_as_many_cells_as_may_be_asked_for() -> None:
     assert set(found.cells) <= set(cells_in(bay, 6)) | set(cells_in(bay, 5))
     with pytest.raises(InvalidValue, match="122 cells of resolution 0: 64 are the most"):
         region_cells((-90, -180, 90, 180))
+
+
+CELLS_OF_2 = [one for zero in h3.get_res0_cells() for one in h3.cell_to_children(zero, 2)]
+
+
+@pytest.mark.parametrize(
+    "box", [(-60, -100, 60, 100), (-89, -179, 89, 179), (60, -180, 90, 180)], ids=str
+)
+def test_a_box_has_the_cells_between_its_edges_however_wide_it_is(box: tuple[float, ...]) -> None:
+    """H3 takes an edge of more than half the globe for the way around the other side."""
+    south, west, north, east = box
+    inside = set()
+    for one in CELLS_OF_2:
+        latitude, longitude = h3.cell_to_latlng(one)
+        if south <= latitude <= north and west <= longitude <= east:
+            inside.add(one)
+    assert set(h3.uncompact_cells([f"{one:x}" for one in cells_in(box, 2)], 2)) == inside
+
+
+def test_an_area_that_h3_cannot_cover_is_refused() -> None:
+    edges = [[45.7, -87.6], [165.5, -87.6], [165.5, -50.9], [45.7, -50.9], [45.7, -87.6]]
+    with pytest.raises(InvalidValue, match="area: takes"):
+        cells_in({"type": "Polygon", "coordinates": [edges]}, 2)
 
 
 QUESTION = RegionQuestion.of(

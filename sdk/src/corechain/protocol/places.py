@@ -1,6 +1,7 @@
 """Degrees as H3 cells. The library is loaded when the first degrees come."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import cell_index, number, whole
@@ -8,6 +9,8 @@ from corechain.protocol.values import cell_index, number, whole
 RESOLUTION = 7
 """Of a cell that is made from degrees: about 5 km², the network's resolution for stations."""
 FINEST = 15
+STRIP_DEGREES = 60
+"""Of a box: from 180 on H3 takes the other side of the globe, from 120 on it fails at a pole."""
 
 
 def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> int:
@@ -35,9 +38,9 @@ def cells_in(area: object, resolution: int = 5) -> list[int]:
     shape = area if isinstance(area, Mapping) else _box(area)
     try:
         found = h3.geo_to_cells(shape, level)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, h3.H3BaseException) as error:
         raise InvalidValue("area", area, "takes a GeoJSON polygon or a box of degrees") from error
-    return sorted(int(one, 16) for one in h3.compact_cells(found))
+    return sorted(int(one, 16) for one in h3.compact_cells(set(found)))
 
 
 def _box(area: object) -> dict[str, object]:
@@ -46,8 +49,13 @@ def _box(area: object) -> dict[str, object]:
     south, west, north, east = (number("area", edge) for edge in area)
     if not -90 <= south < north <= 90 or not -180 <= west < east <= 180:
         raise InvalidValue("area", area, "takes (south, west, north, east) in degrees")
-    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    return {"type": "Polygon", "coordinates": [ring]}
+    count = int((east - west) // STRIP_DEGREES) + 1
+    edges = [west + (east - west) * n / count for n in range(count)] + [east]
+    rings = [
+        [(left, south), (right, south), (right, north), (left, north), (left, south)]
+        for left, right in pairwise(edges)
+    ]
+    return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
 
 
 def cell(parameter: str, value: object) -> int:
