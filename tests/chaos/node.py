@@ -178,10 +178,10 @@ class ModelNode(Node):
         if self._reverts(self._reach(), intent):
             raise NodeRefused("eth_call", 3, "execution reverted")
 
-    async def knows(self, tx: bytes) -> bool:
+    async def seen(self, transactions: Sequence[bytes]) -> set[bytes]:
         fork = self._reach()
-        pooled = any(attempt.hash == tx for attempt, _ in self.chain.pool.values())
-        return pooled or any(entry.tx.hash == tx for entry in fork.mined)
+        pooled = {attempt.hash for attempt, _ in self.chain.pool.values()}
+        return set(transactions) & (pooled | {entry.tx.hash for entry in fork.mined})
 
     # ------------------------------------------------------------------ sending
 

@@ -202,12 +202,24 @@ async def test_a_count_that_is_none_is_an_outage(raw: Any) -> None:
         await node_saying(raw, lambda node: node.count(bytes(20)))
 
 
+@pytest.mark.parametrize(("raw", "seen"), [(None, set()), ({"hash": "0x" + TX.hex()}, {TX})])
+async def test_a_node_says_whether_it_has_a_transaction(raw: Any, seen: set[bytes]) -> None:
+    assert await node_saying(raw, lambda node: node.seen([TX])) == seen
+
+
 def refusing(message: str, code: int = -32000) -> Any:
     def reply(request: Any) -> tuple[int, bytes]:
         error = {"code": code, "message": message}
         return 200, json.dumps({"id": request["id"], "error": error}).encode()
 
     return reply
+
+
+async def test_a_refusal_does_not_say_that_a_transaction_is_nowhere() -> None:
+    """Its nonce would be given to another one."""
+    async with odd_node(refusing("limit exceeded", -32005)) as odd:
+        with pytest.raises(NodeUnavailable):
+            await Node(Rpc(odd.url, 5.0), 2, 10**12, 0).seen([TX])
 
 
 async def test_only_a_node_that_says_it_has_no_final_tag_is_taken_for_one_without() -> None:

@@ -233,10 +233,16 @@ class Node:
         """Raises NodeRefused, with the revert data, when the call reverts now."""
         await self.rpc.call("eth_call", _call_of(sender, intent), "latest")
 
-    async def knows(self, tx: bytes) -> bool:
-        """Whether a node has a transaction, in its pool or in a block."""
-        said = await ask_each(self.rpc, [Call("eth_getTransactionByHash", (to_hex(tx),))])
-        return any(isinstance(raw, dict) for (raw,) in said)
+    async def seen(self, transactions: Sequence[bytes]) -> set[bytes]:
+        """Those that any node has, in its pool or in a block. A refusal says neither that it has
+        one nor that it has not. Raises NodeUnavailable."""
+        calls = [Call("eth_getTransactionByHash", (to_hex(tx),)) for tx in transactions]
+        said = await ask_each(self.rpc, calls)
+        answers = dict(zip(transactions, zip(*said, strict=True), strict=True))
+        for tx, given in answers.items():
+            if all(isinstance(answer, NodeRefused) for answer in given):
+                raise NodeUnavailable(f"no node says whether it has transaction {to_hex(tx)}")
+        return {tx for tx, given in answers.items() if any(isinstance(a, dict) for a in given)}
 
     async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
         """Signed bytes, in this order, to every node; for each None when one took it."""

@@ -230,10 +230,12 @@ class Submitter:
 
     async def _unbind(self, intent: Intent, why: str) -> None:
         """Another intent may have the nonce, or all of them would wait for it; unless a node has
-        the transaction all the same: an answer that was lost may have been that it took it."""
-        newest = intent.attempts[-1]
-        if await self.node.knows(newest.hash):
-            await self.journal.mark_sent([newest], self.clock())
+        one of its transactions all the same: that it was taken is not written where the answer was
+        lost, or the process lost its journal before it could write."""
+        known = await self.node.seen(intent.hashes)
+        if known:
+            on_their_way = [attempt for attempt in intent.attempts if attempt.hash in known]
+            await self.journal.mark_sent(on_their_way, self.clock())
             return
         halt = LaneHalted(intent.key, why, TRANSACTION_REFUSED)
         await self.journal.unbind(intent, halt)
