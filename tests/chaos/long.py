@@ -13,6 +13,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -77,19 +78,37 @@ def commit() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Cast:
+    """Whose stories a seed is: those of all `roles`, or the story of one, the roles in turn."""
+
+    roles: tuple[str, ...]
+    in_turn: bool = False
+
+    def plays(self, seeds: range) -> Iterator[tuple[int, str]]:
+        """Each seed with each role whose story it is."""
+        if not self.in_turn:
+            return product(seeds, self.roles)
+        return ((seed, self.roles[seed % len(self.roles)]) for seed in seeds)
+
+    @property
+    def stories(self) -> str:
+        return "1 a seed, the roles in turn" if self.in_turn else f"{len(self.roles)} a seed"
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A file of what was played of the seeds from `first` on, in order."""
 
     path: Path
     first: int
-    roles: tuple[str, ...]
+    cast: Cast
 
     def load(self) -> Total:
-        """What this very code has played of these seeds and roles."""
+        """What this very code has played of these seeds by this cast."""
         if not self.path.exists():
             return Total.of()
         found = json.loads(self.path.read_text())
-        if any(found[name] != value for name, value in self._about().items()):
+        if any(found.get(name) != value for name, value in self._about().items()):
             self.path.rename(self.path.with_suffix(f".{found['commit']}.{found['code']}.json"))
             return Total.of()
         reached = {
@@ -99,7 +118,8 @@ class Kept:
         return Total(found["seeds"], found["cpu_s"], Counter(reached), violations)
 
     def _about(self) -> dict[str, Any]:
-        return {"code": code(), "first": self.first, "roles": list(self.roles)}
+        roles, stories = list(self.cast.roles), self.cast.stories
+        return {"code": code(), "first": self.first, "roles": roles, "stories": stories}
 
     def keeper(self) -> Callable[[Total], None]:
         """Writes a total, all of it or nothing."""

@@ -1,5 +1,7 @@
 """Runs seeds of the simulator: `python -m chaos.run --seeds 10000`, `--replay 4711`.
 
+Each seed is a story of each role; with `--in-turn` it is the story of one, the roles in turn.
+
 A seed whose story breaks an invariant is printed with the line that replays it, and belongs into
 seeds.txt then: what is there is played in every `make test`.
 """
@@ -10,10 +12,9 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 from chaos.batches import play_batches
@@ -22,7 +23,7 @@ from chaos.challenger import ChallengerStory
 from chaos.disputes import CALLS
 from chaos.guard import GuardStory
 from chaos.lane import play
-from chaos.long import Kept, Total, commit, unstopped, until_stopped
+from chaos.long import Cast, Kept, Total, commit, unstopped, until_stopped
 from chaos.quick import quicken
 from chaos.rests import batch_of
 from chaos.rewards import RewardStory
@@ -71,9 +72,10 @@ STORIES: dict[str, Callable[[World], None]] = {
     "aggregator": play_batches,
     "rewards": partial(play, kind=RewardStory),
 }
-"""By the role that a story is about: each seed is a story of each."""
+"""By the role that a story is about."""
 TWINS = {**CALLS, **OF_ROOTS, "committed_id": batch_of}
 ROLES, SUBMITTER = tuple(STORIES), "submitter"
+ALL = Cast(ROLES)
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100
 """Times that each fault of the catalogue has to bite in a whole run."""
@@ -105,10 +107,9 @@ def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
     return Outcome(world, None)
 
 
-def simulate_all(seeds: range, roles: Sequence[str] = ROLES) -> Total:
-    """Of each seed the story of each role."""
+def simulate_all(seeds: range, cast: Cast = ALL) -> Total:
     total, begun = Total.of(len(seeds)), time.process_time()
-    for seed, role in product(seeds, roles):
+    for seed, role in cast.plays(seeds):
         outcome = simulate(seed, role)
         total.reached.update({(role, n): k for n, k in outcome.world.reached.items()})
         if outcome.violation is not None:
@@ -133,7 +134,7 @@ def simulate_on(
     processes: int,
     first: int,
     count: int,
-    roles: Sequence[str],
+    cast: Cast,
     minutes: float = float("inf"),
     shown_every_s: float = 10.0,
     kept: Kept | None = None,
@@ -144,7 +145,7 @@ def simulate_on(
     keep = (lambda total: None) if kept is None else kept.keeper()
     until, left = shown + 60 * minutes, chunks(first + total.seeds, count - total.seeds)
     with multiprocessing.Pool(processes, begin) as pool:
-        for part in until_stopped(pool.imap(partial(simulate_all, roles=roles), left)):
+        for part in until_stopped(pool.imap(partial(simulate_all, cast=cast), left)):
             total.add(part)
             keep(total)
             for seed, role, what in part.violations:
@@ -186,13 +187,14 @@ def replay(seed: int, role: str) -> int:
     return outcome.violation is not None
 
 
-def write(total: Total, roles: Sequence[str], path: Path) -> None:
+def write(total: Total, cast: Cast, path: Path) -> None:
     """Beside what is there already: the crash matrix writes its part of the same file."""
     found = json.loads(path.read_text()) if path.exists() else {}
     found |= {
         "seeds": total.seeds,
         "violations": len(total.violations),
-        "roles": list(roles),
+        "stories": cast.stories,
+        "roles": list(cast.roles),
         "faults_reached": dict(sorted(total.by_fault().items())),
         "faults_by_role": total.by_role(),
         "seeds_of": commit(),
@@ -209,19 +211,20 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--replay", type=int)
     parser.add_argument("--role", choices=ROLES, help="the stories of one role alone")
+    parser.add_argument("--in-turn", action="store_true", help="a seed is the story of one role")
     parser.add_argument("--state", type=Path, help="a JSON file: goes on where it ended last")
     parser.add_argument("--write", type=Path, help="a JSON file that gets the figures")
     asked = parser.parse_args()
     if asked.replay is not None:
         return replay(asked.replay, asked.role or SUBMITTER)
-    roles = (asked.role,) if asked.role else ROLES
-    kept = None if asked.state is None else Kept(asked.state, asked.first, roles)
+    cast = Cast((asked.role,) if asked.role else ROLES, asked.in_turn)
+    kept = None if asked.state is None else Kept(asked.state, asked.first, cast)
     seeds = asked.first, asked.seeds
-    total = simulate_on(asked.processes, *seeds, roles, asked.minutes, kept=kept)
+    total = simulate_on(asked.processes, *seeds, cast, asked.minutes, kept=kept)
     if not total.seeds:
         return 1
     if asked.write is not None:
-        write(total, roles, asked.write)
+        write(total, cast, asked.write)
     for (role, name), times in sorted(total.reached.items()):
         print(f"{times:>12,}  {role}: {name}")
     is_part = kept is not None and total.seeds < asked.seeds
