@@ -206,7 +206,12 @@ class ModelExaminer:
             return None
         return ModelFile()
 
-    async def examine(self, one: suspects.Standing, file: Any, book: Any) -> list[Charge]:
+    async def shown(self, one: suspects.Standing, asked: ModelInquiry, book: Any) -> list[Charge]:
+        return [Charge(one, b"revealed", each) for each in asked.accusations()]  # type: ignore[arg-type]
+
+    async def examine(
+        self, one: suspects.Standing, file: Any, book: Any, view: LanesView
+    ) -> list[Charge]:
         kind, subject = one.commitment[1], subject_of(one.batch_id)
         is_fraud = kind == FRAUD or self._is_misled()
         if kind in (YOUNG, REVOKED):

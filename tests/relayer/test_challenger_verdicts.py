@@ -145,7 +145,7 @@ def test_a_fraud_of_a_neighbour_is_found_once_however_often_a_batch_is_examined(
         key = (batch_of(2), commitment(2, FRAUD))
         examined = []
 
-        async def examine(self: Any, one: Standing, file: Any, book: Any) -> list[Charge]:
+        async def examine(self: Any, one: Standing, *_: Any) -> list[Charge]:
             examined.append(one.batch_id)
             other = await self.standing(Commit(*key, Place.alone(key[0]), 1))
             revealed: Any = b"revealed"

@@ -58,10 +58,6 @@ def another_name(cheat: Cheat, sensor: Sensor) -> None:
     cheat.commit(cheat.written([sensor], _packed(sensor), cheat.origin(5)))
 
 
-def invented_predecessor(cheat: Cheat, sensor: Sensor) -> None:
-    cheat.commit(cheat.written([sensor], _packed(sensor), cheat.origin(1, b"\x01" * 26)))
-
-
 def two_faces(cheat: Cheat, sensor: Sensor) -> None:
     one, other = (cheat.written([sensor], _packed(sensor)) for _ in range(2))
     cheat.commit_group(1, one.revealed.commitment, b"\x07" * 26)
@@ -104,6 +100,24 @@ def withheld(cheat: Cheat, sensor: Sensor) -> None:
     cheat.commit(good)
 
 
+def other_reports(cheat: Cheat, sensor: Sensor) -> None:
+    """Under its root is one that its device has not signed, and that is not in the file."""
+    cheat.answers = True
+    good = cheat.honest(sensor)
+    forged = good.reports[1][:-1] + bytes([good.reports[1][-1] ^ 1])
+    other = replace(good, reports=[good.reports[0], forged, *good.reports[2:]])
+    header = replace(good.header, reports_root=other.reports_tree.root)
+    cheat.commit(cheat.instead(good, replace(other, header=header)))
+
+
+def hidden_link(cheat: Cheat, sensor: Sensor) -> None:
+    """It shows what is demanded of it, and no file."""
+    cheat.answers = True
+    bad = cheat.written([sensor], _packed(sensor), cheat.origin(1, b"\x01" * 26))
+    (cheat.folder / f"{bad.revealed.commitment.hex()}.ccdf").unlink()
+    cheat.commit(bad)
+
+
 def unknown_device(cheat: Cheat, sensor: Sensor) -> None:
     """Nobody can show its registration."""
     stranger = Sensor(secp(40), cheat.chain.domain)
@@ -124,11 +138,12 @@ WAYS: dict[Callable[[Cheat, Sensor], None], set[Fraud]] = {
     unknown_flag: {Fraud.MALFORMED_READING},
     unsorted_reports: {Fraud.UNSORTED_REPORTS},
     another_name: {Fraud.BROKEN_CHAIN},
-    invented_predecessor: {Fraud.BROKEN_CHAIN},
     two_faces: {Fraud.EQUIVOCATION},
     shrunk_window: {Fraud.OUTSIDE_WINDOW},
     swapped_readings: {Fraud.UNSORTED_READINGS},
     wrong_leaf: {Fraud.WRONG_LEAF},
+    other_reports: {Fraud.BAD_SIGNATURE},
+    hidden_link: {Fraud.BROKEN_CHAIN},
     invented_statistics: set(),
     withheld: set(),
     unknown_device: set(),

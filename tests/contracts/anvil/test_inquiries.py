@@ -5,8 +5,9 @@ given a data file that is right, and a commitment to something else
     a header that lies is known from the first answer, and shown to be wrong
     the first node that differs from our own tree tells where to ask next
     a leaf that nobody can show, or that comes from no report, costs the bond
+    so does a report that differs, and one that the header counts more, or less, than the file has
   when it answers nothing, or there is no data file
-    single leaves are demanded; silence costs the bond
+    single leaves are demanded, and where readings come from; silence costs the bond
 given an honest batch whose file nobody has
   its answers accuse nobody
 """
@@ -15,22 +16,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from support.drafts import draft
 from support.finding import devices_of, suspect
 from support.frauds import (
     KEY,
     OTHER,
+    bad_signature,
     behind_the_window,
     honest,
     unsorted_readings,
     with_invented_statistics,
     with_leaves,
+    with_reports,
     wrong_leaf,
     wrong_sum,
 )
 from support.stage import ANSWER_S, BOND, Stage
 from web3.exceptions import ContractCustomError
 
-from corechain.protocol.evidence import Demand, Dossier, Evidence, Shown
+from corechain.protocol.evidence import Demand, Dossier, Evidence, Shown, index_of
 from corechain.protocol.inquiry import Answer, Inquiry, Wanted, subject_of
 from corechain.protocol.suspects import Accusation, Suspect
 
@@ -44,11 +48,41 @@ def stage(stage: Stage) -> Stage:
     return stage
 
 
+def _made_up(leaf: bytes) -> bytes:
+    return leaf[:-5] + b"\x00\x00\x27\x10\x01"
+
+
 def _invented_reading(stage: Stage) -> Dossier:
-    """One more than the reports have."""
+    """One that no report has."""
     good = honest(stage)
-    made_up = good.leaves[7][:-5] + b"\x00\x00\x27\x10\x01"
-    return with_leaves(good, [*good.leaves[:7], made_up, *good.leaves[8:]])
+    return with_leaves(good, [*good.leaves[:7], _made_up(good.leaves[7]), *good.leaves[8:]])
+
+
+def _another_reading(stage: Stage) -> Dossier:
+    """One more than the reports have, a second after one that they have."""
+    good = honest(stage)
+    at = int.from_bytes(good.leaves[7][30:35], "big") + 1
+    more = _made_up(good.leaves[7][:30] + at.to_bytes(5, "big") + good.leaves[7][35:])
+    return with_leaves(good, sorted([*good.leaves, more]))
+
+
+def _another_report(stage: Stage) -> Dossier:
+    """One more, which its device has not signed."""
+    good = honest(stage)
+    (more,) = stage.reports(KEY, [9])
+    return with_reports(good, sorted([*good.reports, more[:-1] + bytes([more[-1] ^ 1])]))
+
+
+def _lost_report(stage: Stage) -> Dossier:
+    """Nobody can show where its readings come from."""
+    good = honest(stage)
+    return with_reports(good, [*good.reports[:6], *good.reports[7:]])
+
+
+def _closed_reports(stage: Stage) -> Dossier:
+    """A root under which nobody can show anything."""
+    good = honest(stage)
+    return draft(1, good.leaves, good.reports, reports_root=b"\x07" * 26)
 
 
 LIES: dict[str, Callable[[Stage], Dossier]] = {
@@ -58,6 +92,11 @@ LIES: dict[str, Callable[[Stage], Dossier]] = {
     "node": with_invented_statistics,
     "leaf": lambda stage: wrong_leaf(stage).dossier,
     "made up": _invented_reading,
+    "reading more": _another_reading,
+    "signature": lambda stage: bad_signature(stage).dossier,
+    "report more": _another_report,
+    "report less": _lost_report,
+    "closed reports": _closed_reports,
 }
 
 
@@ -123,13 +162,23 @@ class Inquirer:
 
     def _tries(self, wanted: Wanted, subject: bytes) -> Iterator[Evidence]:
         batch, witness = self.batch, [self.batch.witness()]
-        if self.silent or wanted.kind in (Demand.SOURCE, Demand.REGISTRATION):
+        if self.silent or wanted.kind is Demand.REGISTRATION:
             return
-        if wanted.kind is Demand.REPORT:
+        if wanted.kind is Demand.SOURCE:
+            yield from self._sources(wanted.evidence.shown[0])
+        elif wanted.kind is Demand.REPORT:
             yield Evidence([batch.report(wanted.position)], witness)
         else:
             path = batch.statistics_path(0, wanted.position)
             yield Evidence([batch.reading(wanted.position)], witness, path)
+
+    def _sources(self, reading: Shown) -> Iterator[Evidence]:
+        leaf, batch = reading.content, self.batch
+        for at, report in enumerate(batch.reports):
+            index = [report[30 + 19 * n :][:19] for n in range(4)]
+            if report[:20] == leaf[10:30] and leaf[:10] + leaf[30:39] in index:
+                extra = index_of(index.index(leaf[:10] + leaf[30:39]))
+                yield Evidence([batch.report(at), reading], [batch.witness()], extra)
 
 
 def bond(stage: Stage) -> int:
@@ -175,8 +224,18 @@ def test_an_honest_submitter_whose_file_nobody_has_is_not_accused(stage: Stage) 
     batch = honest(stage)
     inquirer = Inquirer(stage, batch, behind(stage, batch, batch), has_data=False)
     assert inquirer.ends() == "nothing"
-    assert 0 < inquirer.demands <= 7
+    assert 0 < inquirer.demands <= 9
     assert bond(stage) == BOND
+
+
+def test_a_made_up_reading_of_a_hidden_file_costs_the_bond_where_it_is_asked_for(
+    stage: Stage,
+) -> None:
+    good = honest(stage)
+    batch = with_leaves(good, [*good.leaves[:5], _made_up(good.leaves[5]), *good.leaves[6:]])
+    inquirer = Inquirer(stage, batch, behind(stage, batch, batch), has_data=False)
+    assert inquirer.ends() == "silence"
+    assert bond(stage) == 0
 
 
 def test_nothing_is_demanded_of_what_is_known(stage: Stage) -> None:

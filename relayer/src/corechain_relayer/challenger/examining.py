@@ -13,13 +13,21 @@ from corechain.protocol.chain_findings import find_in_lane, repeated_report
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.evidence import Demand, Dossier
 from corechain.protocol.findings import find
+from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Answer, Inquiry
-from corechain.protocol.reading import READING_BYTES
+from corechain.protocol.reading import READING_BYTES, DeviceId
 from corechain.protocol.statistics import StatisticsTree
-from corechain.protocol.suspects import Accusation, Lane, Neighbour, Standing, Suspect
+from corechain.protocol.suspects import (
+    Accusation,
+    DeviceFacts,
+    Lane,
+    Neighbour,
+    Standing,
+    Suspect,
+)
 from corechain.service.rpc import Block
 from corechain_relayer.challenger.calls import DisputesCalls, evidence_of
-from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.facts import Facts, told_in
 from corechain_relayer.challenger.lanes import Commit, LanesView
 from corechain_relayer.challenger.opening import Opened, Shelf
 from corechain_relayer.challenger.spans import Key, Spans, spans_of
@@ -135,25 +143,47 @@ class Examiner:
     async def file_of(self, standing: Standing) -> Opened | None:
         return await self.shelf.get(standing.batch_id, standing.commitment)
 
-    async def examine(self, standing: Standing, file: Opened, book: LaneBook) -> list[Charge]:
+    async def examine(
+        self, standing: Standing, file: Opened, book: LaneBook, view: LanesView
+    ) -> list[Charge]:
         """Of a batch with a file that fits. Remembered as honest where nothing is found."""
-        suspect = await self._suspect(standing, file)
-        key = (standing.batch_id, standing.commitment)
+        devices = await self._devices(standing, file, _answers(standing, view))
+        suspect = Suspect(standing, file.dossier, self.domain, devices)
         found = await asyncio.to_thread(lambda: list(find(suspect)))
+        return await self._with_lane(suspect, found, book)
+
+    async def shown(self, standing: Standing, inquiry: Inquiry, book: LaneBook) -> list[Charge]:
+        """Of a batch without such a file: by what answers have shown of it, beside what is held."""
+        dossier = inquiry.data or inquiry.fragments
+        if dossier is None:
+            return []
+        found = await asyncio.to_thread(lambda: list(inquiry.accusations()))
+        suspect = Suspect(standing, dossier, self.domain)
+        return await self._with_lane(suspect, found, book)
+
+    async def _with_lane(
+        self, suspect: Suspect, found: list[Accusation], book: LaneBook
+    ) -> list[Charge]:
+        """Also what shows beside the other batches of its lane."""
+        standing, revealed = suspect.standing, suspect.dossier.revealed
         if standing.commitment not in book.headers:
             book.add(suspect)
         found += find_in_lane(suspect, book.lane)
-        found += await self._repeated(suspect, file.dossier, book)
-        charges = [Charge(standing, suspect.dossier.revealed, one) for one in found]
-        return charges + self._charges_beside(key, book)
+        found += await self._repeated(suspect, book)
+        charges = [Charge(standing, revealed, one) for one in found]
+        return charges + self._charges_beside((standing.batch_id, standing.commitment), book)
 
-    async def _suspect(self, standing: Standing, file: Opened) -> Suspect:
+    async def _devices(
+        self, standing: Standing, file: Opened | None, answers: Sequence[Answer]
+    ) -> dict[DeviceId, DeviceFacts]:
+        """Of the file's reports, and of those that answers have shown."""
         self._asked_at = time.monotonic()
         await self.registry.refresh_or_log()
-        view = self.registry.view
-        asked = (file.dossier, standing.committed_at, view, file.devices)
-        devices = await self.facts.of_batch(*asked)
-        return Suspect(standing, file.dossier, self.domain, devices)
+        reports, named = _shown_reports(answers), told_in(answers)
+        if file is not None:
+            reports, named = [*file.dossier.reports, *reports], {**named, **file.devices}
+        asked = (reports, standing.committed_at, self.registry.view, named)
+        return await self.facts.of_batch(*asked)
 
     def _charges_beside(self, key: Key, book: LaneBook) -> list[Charge]:
         """Batches that were examined before, and whose headers name this one otherwise."""
@@ -166,11 +196,9 @@ class Examiner:
                 found.append(Charge(near.standing, near.revealed, accusation))
         return found
 
-    async def _repeated(
-        self, suspect: Suspect, dossier: Dossier, book: LaneBook
-    ) -> Sequence[Accusation]:
+    async def _repeated(self, suspect: Suspect, book: LaneBook) -> Sequence[Accusation]:
         key = (suspect.standing.batch_id, suspect.standing.commitment)
-        others = book.spans.add(spans_of(dossier, key), key)
+        others = book.spans.add(spans_of(suspect.dossier, key), key)
         for batch, commitment in others:
             near = [n for n in book.neighbours[batch] if n.standing.commitment == commitment]
             file = await self.shelf.get(batch, commitment)
@@ -186,13 +214,31 @@ class Examiner:
         self, standing: Standing, file: Opened | None, view: LanesView, probes: Sequence[int]
     ) -> Inquiry:
         """What is known of a batch whose file is missing, or is not what was committed to."""
-        devices = {} if file is None else (await self._suspect(standing, file)).devices
+        answers = _answers(standing, view)
+        devices = await self._devices(standing, file, answers)
         held = None if file is None else file.dossier
-        answers = [
-            Answer(Demand(one.demand.kind), one.demand.subject, evidence_of(one.evidence))
-            for one in view.answers.get(standing.batch_id, ())
-            # A judge of a later version may know more kinds than we.
-            if one.demand.commitment == standing.commitment and one.demand.kind in list(Demand)
-        ]
         about = (standing, self.domain, devices, held, answers)
         return Inquiry(*about, SIDE_BY_SIDE, probes)
+
+
+def probes_of(one: Standing, sender: bytes, count: int) -> list[int]:
+    """Where to look without data: the same after a restart, and nothing that a submitter could know
+    before."""
+    words = (keccak(one.commitment + sender + bytes([n])) for n in range(min(count, 255)))
+    return [0, *(int.from_bytes(word[:4], "big") for word in words)]
+
+
+def _answers(standing: Standing, view: LanesView) -> list[Answer]:
+    return [
+        Answer(Demand(one.demand.kind), one.demand.subject, evidence_of(one.evidence))
+        for one in view.answers.get(standing.batch_id, ())
+        # A judge of a later version may know more kinds than we.
+        if one.demand.commitment == standing.commitment and one.demand.kind in list(Demand)
+    ]
+
+
+def _shown_reports(answers: Sequence[Answer]) -> list[bytes]:
+    """The first that a report or a source is answered with is a report."""
+    kinds = (Demand.REPORT, Demand.SOURCE)
+    shown = (one.evidence.shown[:1] for one in answers if one.kind in kinds)
+    return [leaf.content for leaves in shown for leaf in leaves]

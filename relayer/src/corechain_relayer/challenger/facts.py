@@ -1,13 +1,15 @@
 """What the registry says of the devices of a batch, as the judge would hear it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import address_word
-from corechain.protocol.evidence import Dossier
+from corechain.protocol.evidence import Demand
 from corechain.protocol.findings import device_of, is_canonical
-from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.fleet import KEY_BYTES
+from corechain.protocol.inquiry import Answer
+from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.suspects import DeviceFacts, Listing, Slot
 from corechain.service.errors import NodeBehind
@@ -32,13 +34,14 @@ class Facts:
 
     async def of_batch(
         self,
-        dossier: Dossier,
+        reports: Iterable[bytes],
         committed_at: int,
         view: RegistryView,
         named: Mapping[DeviceId, DeviceIdentity],
     ) -> dict[DeviceId, DeviceFacts]:
-        """Of all devices that its reports name. `named`: keys as the data file has them."""
-        devices = {device_of(report) for report in dossier.reports if is_canonical(report)}
+        """Of all devices that its reports name. `named`: keys as its data file and answers have
+        them."""
+        devices = {device_of(report) for report in reports if is_canonical(report)}
         await self._learn(devices, view)
         found = {}
         for device in devices:
@@ -82,6 +85,13 @@ class Facts:
     def _call(self, data: bytes) -> Call:
         registry = to_hex(self.deployment.address("DeviceRegistry"))
         return Call("eth_call", ({"to": registry, "data": to_hex(data)}, "latest"))
+
+
+def told_in(answers: Sequence[Answer]) -> dict[DeviceId, DeviceIdentity]:
+    """Devices whose key an answer has shown: on P-256 nobody may have known it before."""
+    keys = [one.evidence.extra[:KEY_BYTES] for one in answers if one.kind is Demand.REGISTRATION]
+    found = [(device_id(key), key) for key in keys if len(key) == KEY_BYTES]
+    return {device: DeviceIdentity(device, KeyType.P256, key) for device, key in found}
 
 
 def _require_told(device: DeviceId, slot: Slot, view: RegistryView) -> Slot:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.protocol.batch import lane_of
-from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
 from corechain.service.nodes import is_by_few
@@ -31,7 +30,7 @@ from corechain_relayer.challenger.calls import (
     demand_id,
     expire_call,
 )
-from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
+from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook, probes_of
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.faults import Faults
 from corechain_relayer.challenger.following import ALL, LanesFollower
@@ -109,7 +108,7 @@ class Challenger:
         standing = await self._challengeable(head, books)
         await self._examine(standing, head, books)
         await self._accuse(standing, sent)
-        await self._inquire(standing, head, sent)
+        await self._inquire(standing, head, books, sent)
         await self._expire(head, books, sent)
         self._wanting.look()
         self._measure(standing, head, sent)
@@ -204,15 +203,7 @@ class Challenger:
 
     async def _judge(self, one: Standing, file: Opened, book: LaneBook) -> None:
         key = (one.batch_id, one.commitment)
-        charges = await self.examiner.examine(one, file, book)
-        before = {charge.accusation.fraud for charge in self._charges.pop(key, ())}
-        # Those of neighbours may be known, from when this batch was examined before.
-        for charge in [c for c in charges if c not in self._charges.get(c.key, ())]:
-            accused, fraud = charge.key, charge.accusation.fraud
-            self.examiner.honest.discard(accused)
-            self._charges.setdefault(accused, []).append(charge)
-            if accused != key or fraud not in before:
-                self.metrics.challenger_frauds.labels(fraud.name.lower()).inc()
+        self._charge(key, await self.examiner.examine(one, file, book, self.follower.view))
         if self._is_charged(key):
             return
         # What is unknown of its devices can be demanded; else there is nothing more to look for.
@@ -226,6 +217,17 @@ class Challenger:
             self.metrics.challenger_examined.inc()
             return
         self._again.later(key)
+
+    def _charge(self, key: Key, charges: Sequence[Charge]) -> None:
+        """With all that was found out by looking at a batch."""
+        before = {charge.accusation.fraud for charge in self._charges.pop(key, ())}
+        # Those of neighbours may be known, from when this batch was examined before.
+        for charge in [c for c in charges if c not in self._charges.get(c.key, ())]:
+            accused, fraud = charge.key, charge.accusation.fraud
+            self.examiner.honest.discard(accused)
+            self._charges.setdefault(accused, []).append(charge)
+            if accused != key or fraud not in before:
+                self.metrics.challenger_frauds.labels(fraud.name.lower()).inc()
 
     # ------------------------------------------------------------------------------- accusation
 
@@ -272,7 +274,11 @@ class Challenger:
     # ---------------------------------------------------------------------------------- demands
 
     async def _inquire(
-        self, standing: Sequence[Standing], head: Block, sent: dict[str, Sent]
+        self,
+        standing: Sequence[Standing],
+        head: Block,
+        books: dict[int, LaneBook],
+        sent: dict[str, Sent],
     ) -> None:
         """Of batches without a file that fits, when it is time to ask the submitter for it."""
         known = {(one.batch_id, one.commitment): one for one in standing}
@@ -285,21 +291,22 @@ class Challenger:
             if self._ask_at.get(key, 0.0) <= time.monotonic():
                 self._ask_at[key] = time.monotonic() + self.limits.retry_s
                 with self._faults.alone(key):
-                    (self._odd.discard if await self._ask(known[key], sent) else self._odd.add)(key)
+                    asked = await self._ask(known[key], books[lane_of(key[0])], sent)
+                    (self._odd.discard if asked else self._odd.add)(key)
         self.alerts.keep(WITHHELD, {name_of(key) for key in due if key not in self._odd})
         odd = self._odd.intersection(due) | self._faults.keys
         self.alerts.keep(UNPROVABLE, set(map(name_of, odd)))
 
-    async def _ask(self, one: Standing, sent: dict[str, Sent]) -> bool:
+    async def _ask(self, one: Standing, book: LaneBook, sent: dict[str, Sent]) -> bool:
         """What is demanded of a batch next; False when nothing is left to be demanded."""
         key, name = (one.batch_id, one.commitment), name_of((one.batch_id, one.commitment))
         file = self._asking[key]
-        inquiry = await self.examiner.inquiry(one, file, self.follower.view, self._probes(one))
-        accused = list(inquiry.accusations()) if key not in self._doubts.refused else []
-        if accused and inquiry.revealed is not None:
-            self._charges[key] = [Charge(one, inquiry.revealed, each) for each in accused]
-            self.metrics.challenger_frauds.labels(accused[0].fraud.name.lower()).inc()
-            return True
+        probes = probes_of(one, self.calls.sender, self.limits.demands)
+        inquiry = await self.examiner.inquiry(one, file, self.follower.view, probes)
+        if key not in self._doubts.refused:
+            self._charge(key, await self.examiner.shown(one, inquiry, book))
+            if key in self._charges:
+                return True
         wanted = inquiry.wanted()
         if not wanted:
             text = f"batch {name}: no file that fits it, and nothing more to be demanded"
@@ -313,13 +320,6 @@ class Challenger:
     def _said(self, name: str, file: Opened | None, inquiry: Inquiry) -> str:
         what = "no source has its data file" if file is None else "its file is not what it covers"
         return f"batch {name}: {what}; data are demanded ({len(inquiry.answers)} answers so far)"
-
-    def _probes(self, one: Standing) -> list[int]:
-        """Where to look without data: the same after a restart, and nothing that a submitter could
-        know before."""
-        seed = one.commitment + self.calls.sender
-        words = (keccak(seed + bytes([n])) for n in range(min(self.limits.demands, 255)))
-        return [0, *(int.from_bytes(word[:4], "big") for word in words)]
 
     async def _demand(self, wanted: Wanted, one: Standing, sent: dict[str, Sent]) -> None:
         number = demand_id(wanted, one)

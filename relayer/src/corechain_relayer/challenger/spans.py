@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from corechain.protocol.chain_findings import places_of
-from corechain.protocol.evidence import Dossier
+from corechain.protocol.evidence import Dossier, Fragments
 
 Key = tuple[int, bytes]
 """Batch id and commitment."""
@@ -29,7 +29,7 @@ class Span(NamedTuple):
     batch: Key
 
 
-def spans_of(dossier: Dossier, batch: Key) -> dict[bytes, Span]:
+def spans_of(dossier: Dossier | Fragments, batch: Key) -> dict[bytes, Span]:
     """By device."""
     numbers = defaultdict[bytes, list[int]](list)
     for place in places_of(dossier):
@@ -45,12 +45,17 @@ class Spans:
     _batches: set[Key] = field(default_factory=set)
 
     def add(self, new: dict[bytes, Span], batch: Key) -> list[Key]:
-        """Other batches that may have one of its reports."""
+        """Other batches that may have one of its reports. Of one of which answers show more and
+        more, the widest span of a device counts."""
         crossing = dict.fromkeys(self._crossing(new, batch))
-        if batch not in self._batches:
-            self._batches.add(batch)
-            for device, span in new.items():
-                self._by_device[device].append(span)
+        is_known = batch in self._batches
+        self._batches.add(batch)
+        for device, span in new.items():
+            spans = self._by_device[device]
+            if not is_known:
+                spans.append(span)
+            elif span not in spans:
+                spans[:] = [*(one for one in spans if one.batch != batch), span]
         return list(crossing)
 
     def _crossing(self, new: dict[bytes, Span], batch: Key) -> Iterator[Key]:

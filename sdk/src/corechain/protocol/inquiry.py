@@ -2,7 +2,8 @@
 
 An answer shows the header, a leaf, and the nodes beside its way. Beside our own trees over the data
 file the first node that differs tells where to ask next; where nobody can answer, the bond falls
-(docs/contracts.md, "Who finds that a statistics root is wrong").
+(docs/contracts.md, "Who finds that a statistics root is wrong"). Of the reports alike: what is not
+under the committed root accuses nobody and vouches for nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from corechain.protocol.alignment import Alignment, align
 from corechain.protocol.archive import Revealed
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.evidence import (
@@ -21,10 +23,10 @@ from corechain.protocol.evidence import (
     Shown,
     position_of,
 )
-from corechain.protocol.findings import claimed, find
+from corechain.protocol.findings import PLACE_BYTES, claimed, find
 from corechain.protocol.hashing import ZERO26, hash26, keccak
 from corechain.protocol.merkle import MerkleTree
-from corechain.protocol.reading import OBSERVATION_BYTES, READING_BYTES, DeviceId
+from corechain.protocol.reading import KEY_BYTES, OBSERVATION_BYTES, READING_BYTES, DeviceId
 from corechain.protocol.statistics import NODE_BYTES, Node, StatisticsTree
 from corechain.protocol.suspects import Accusation, DeviceFacts, Standing, Suspect
 
@@ -82,12 +84,41 @@ class Inquiry:
 
     @cached_property
     def data(self) -> Dossier | None:
-        """Our data under the committed header."""
+        """Our data under the committed header, put right by what answers have shown, where that
+        tells the whole list."""
         ours = self.held
         if self.revealed is None or ours is None:
             return None
         header, root = self.revealed
-        return Dossier(header, ours.leaves, ours.reports, ours.statistics, root)
+        leaves, reports, statistics = ours.leaves, ours.reports, ours.statistics
+        if self._readings is not None and not self._readings.gaps:
+            leaves = self._readings.items
+            statistics = StatisticsTree(leaves)
+        if self._reports is not None and not self._reports.gaps:
+            reports = self._reports.items
+        return Dossier(header, leaves, reports, statistics, root)
+
+    @cached_property
+    def _readings(self) -> Alignment | None:
+        """Of readings of which the header counts more or fewer than we hold."""
+        ours, known = self.held, self.fragments
+        if ours is None or known is None:
+            return None
+        if known.header.reading_count in (0, len(ours.leaves)):  # none: a fraud by itself
+            return None
+        shown = {at: leaf.content for at, leaf in known.readings.items()}
+        return align(ours.leaves, shown, known.header.reading_count, KEY_BYTES)
+
+    @cached_property
+    def _reports(self) -> Alignment | None:
+        """Of reports that are not those which the header covers."""
+        ours, known = self.held, self.fragments
+        if ours is None or known is None or not known.header.report_count:
+            return None
+        if Dossier(known.header, ours.leaves, ours.reports, ours.statistics).shows_reports:
+            return None
+        shown = {at: leaf.content for at, leaf in known.reports.items()}
+        return align(ours.reports, shown, known.header.report_count, PLACE_BYTES)
 
     @cached_property
     def fragments(self) -> Fragments | None:
@@ -198,10 +229,10 @@ class Inquiry:
         yield from self._sources()
         if self.revealed is None:
             yield from _statistics(self.probes[:1])
-        elif self._ours is None:
+        elif self.held is None:
             yield from self._sampled(self.revealed)
-        elif not self._agrees:
-            yield from self._descended()
+        else:
+            yield from self._compared()
 
     @property
     def _agrees(self) -> bool:
@@ -212,30 +243,49 @@ class Inquiry:
         return data.shows_readings and self._ours.root == data.header.statistics_root
 
     def _sampled(self, revealed: Revealed) -> Iterator[Wanted]:
-        """Without data: single leaves, somewhere."""
+        """Without any data: single leaves, somewhere."""
         # A header that counts none is a fraud by itself.
         readings, reports = revealed.header.reading_count, revealed.header.report_count
         yield from _statistics(probe % readings for probe in self.probes if readings)
-        for probe in self.probes if reports else ():
-            yield Wanted(Demand.REPORT, position_of(probe % reports))
+        yield from _of_reports(probe % reports for probe in self.probes if reports)
+
+    def _compared(self) -> Iterator[Wanted]:
+        """What tells where the batch is not what we hold: its readings, then its reports."""
+        if self._readings is not None and self._readings.gaps:
+            yield from _statistics(self._spread(self._readings.gaps))
+        elif not self._agrees:
+            yield from self._descended()
+        reports = self._reports
+        if reports is not None and reports.gaps:
+            yield from _of_reports(self._spread(reports.gaps))
+        elif reports is not None and self.data is not None and not self.data.shows_reports:
+            yield from _of_reports(self._differing_reports(reports.items))
 
     def _descended(self) -> Iterator[Wanted]:
         """Below each differing node of which nothing is known yet; around a differing leaf."""
-        differing = self._differing
+        count = 0 if self._ours is None else len(self._ours.leaves)
         yield from _statistics(self.probes[:1])
-        for level, index in differing:
-            below = {(level - 1, 2 * index), (level - 1, 2 * index + 1)}
-            if level == 0 or below.isdisjoint(differing):
-                yield from _statistics(self._places(level, index))
+        for level, index in _lowest(self._differing):
+            around = (index - 1, index + 1) if level == 0 else ()
+            places = (*self._places(level, index), *around)
+            yield from _statistics(one for one in places if 0 <= one < count)
 
-    def _places(self, level: int, index: int) -> Iterator[int]:
-        count = self._ours.leaves if self._ours else ()
+    def _differing_reports(self, reports: Sequence[bytes]) -> Iterator[int]:
+        """Positions below the nodes that are not those of `reports`, which may be the batch's."""
+        shown = self.fragments.reports if self.fragments is not None else {}
+        yield from (probe % len(reports) for probe in self.probes[:1])
+        differing = sorted(set(_beside(MerkleTree.over(reports), shown.values())))
+        for node in _lowest(differing):
+            yield from (one for one in self._places(*node) if one < len(reports))
+
+    def _places(self, level: int, index: int) -> range:
         first, size = index << level, 1 << level
-        step = max(1, size // self.width)
-        around = (first - 1, first + 1) if level == 0 else ()
-        for position in (*range(first, first + size, step), *around):
-            if 0 <= position < len(count):
-                yield position
+        return range(first, first + size, max(1, size // self.width))
+
+    def _spread(self, gaps: Iterable[range]) -> Iterator[int]:
+        """Some positions of each gap, so that none of what is left is as large."""
+        for gap in gaps:
+            yield from gap[len(gap) // (self.width + 1) :: -(-len(gap) // (self.width + 1))]
 
     def _registrations(self) -> Iterator[Wanted]:
         """Devices that nobody registered, or whose key nobody knows."""
@@ -249,12 +299,15 @@ class Inquiry:
                     yield Wanted(Demand.REGISTRATION, Evidence([report], [known.witness()]))
 
     def _sources(self) -> Iterator[Wanted]:
-        """Readings that no report has, as far as we know the reports."""
-        reports = self.data.shown_reports() if self.data is not None else []
+        """Readings that no report has, as far as we know the reports. While those are not known,
+        only of readings that were shown: of each of ours would be a fee for each of them."""
+        data = self.data
+        reports = data.shown_reports() if data is not None else []
+        looked_at = self.known if reports else self.known[-1:]
         if not reports:
-            return
+            reports = [pair for one in looked_at for pair in one.dossier.shown_reports()]
         observed = _observed(report for _, report in reports)
-        for one in self.known:
+        for one in looked_at:
             for at, leaf in one.dossier.shown_readings():
                 if len(leaf) == READING_BYTES and _origin(leaf) not in observed:
                     evidence = Evidence([one.dossier.reading(at)], [one.witness()])
@@ -273,6 +326,19 @@ def subject_of(wanted: Wanted, committed_at: int) -> bytes:
 def _statistics(positions: Iterable[int]) -> Iterator[Wanted]:
     for position in positions:
         yield Wanted(Demand.STATISTICS, position_of(position))
+
+
+def _of_reports(positions: Iterable[int]) -> Iterator[Wanted]:
+    for position in positions:
+        yield Wanted(Demand.REPORT, position_of(position))
+
+
+def _lowest(differing: Sequence[At]) -> Iterator[At]:
+    """Nodes below which none is known to differ."""
+    for level, index in differing:
+        below = {(level - 1, 2 * index), (level - 1, 2 * index + 1)}
+        if level == 0 or below.isdisjoint(differing):
+            yield level, index
 
 
 def _pairs(path: bytes) -> list[tuple[bytes, bytes]]:
