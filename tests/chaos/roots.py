@@ -129,6 +129,13 @@ class ModelHistory:
     async def owners(self, through: int) -> dict[Any, Any]:
         return {}
 
+    async def reread_data(self, first: int, last: int) -> bool:
+        """Each look reads all of it."""
+        return False
+
+    async def reread_owners(self, last: int) -> bool:
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class ModelLedger:
@@ -138,6 +145,7 @@ class ModelLedger:
     story: Any
     owners_at: Any
     schedule: Any
+    proven: Any
 
     def _root(self, epoch: int, after: int, through: int, before: bytes) -> bytes:
         data = [n for n, one in sorted(self.batches.items()) if after < one.block <= through]

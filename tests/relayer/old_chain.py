@@ -23,6 +23,8 @@ OLD = 10_000_000
 RANGE = 800_000
 DEPTH = 8
 HANDFUL = 10
+FEW = 2
+"""Logs at once, where they are thousands: to and from the database."""
 PLACES = {900: 1, 1_000_000: 2, 4_000_001: 3, OLD - 300: 4, OLD - 20: 5}
 """Devices by the block of their registration."""
 CONTRACT = DeployedContract("DeviceRegistry", REGISTRY, 1)
@@ -53,8 +55,8 @@ class OldChain:
         that was stopped."""
         rpc = rpc or Rpc(self.chain.url)
         self.opened.append(rpc)
-        store = FinalLogs(self.pool, chain_id, contract, contract.name, reads_on_s)
-        kept = KeptLogs(store, rpc, 0.0, PATIENCE_S)  # the machine may be loaded
+        store = FinalLogs(self.pool, chain_id, contract, contract.name, reads_on_s, FEW)
+        kept = KeptLogs(store, rpc, 0.0, FEW, PATIENCE_S)  # the machine may be loaded
         how = (contract, RegistryView, 1.0, RANGE, Metrics(), DEPTH, kept)
         return Follower(rpc, *how)
 

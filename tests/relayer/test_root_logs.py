@@ -6,14 +6,16 @@ given a node that has left one out
   all are read again before any root is judged: where one before it is missing, or where the
   contract says that another one waits
   all are read again before a root is proposed
-  what was kept of it is read anew, too
+  what is doubted is asked for once more: the blocks of its epoch, then all owners
   that it has not seen the blocks is an outage, and no chain without them
 given a root that cannot be recomputed
   it is tried again later and later, as a try reads all data files, but for the end of its window
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,13 +27,15 @@ from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.events import RootProposed
 from corechain.service.errors import NodeBehind, NodeUnavailable
 from corechain.service.rpc import Block, Log, Rpc
+from corechain.service.words import LARGEST_BLOCK
 from corechain_relayer.challenger import again, roots
 from corechain_relayer.challenger.again import TRIES_LEFT
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rewards.history import History
+from corechain_relayer.rewards.epochs import Proven
+from corechain_relayer.rewards.history import History, around
 
 
 @dataclass
@@ -41,6 +45,21 @@ class Chain:
     proposed: list[int]
     asked: list[tuple[int, int]] = field(default_factory=list)
     time: int = 1
+    newest: int = 12
+    anew: list[tuple[object, ...]] = field(default_factory=list)
+    """What was asked for once more."""
+
+    async def reread_roots(self, logs: Sequence[Log], missing: int) -> bool:
+        self.anew.append((*around(logs, missing),))
+        return True
+
+    async def reread_data(self, first: int, last: int) -> bool:
+        self.anew.append((first, last))
+        return False
+
+    async def reread_owners(self, last: int) -> bool:
+        self.anew.append(("owners", last))
+        return True
 
     async def roots(self, first: int, head: int) -> list[Log]:
         self.asked.append((first, head))
@@ -120,50 +139,69 @@ class OfEpochs(RootWatch):
         raise AssertionError("a right root is vetoed")
 
 
-@dataclass
-class Kept:
-    times_forgotten: int = 0
-
-    async def forget(self) -> None:
-        self.times_forgotten += 1
-
-
-@pytest.mark.parametrize("told", [[3, 12], [8, 12], [3, 8]])
+@pytest.mark.parametrize(
+    ("told", "gap"), [([3, 12], (3, 12)), ([8, 12], (0, 8)), ([3, 8], (8, LARGEST_BLOCK))]
+)
 async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
-    monkeypatch: pytest.MonkeyPatch, told: list[int]
+    monkeypatch: pytest.MonkeyPatch, told: list[int], gap: tuple[int, int]
 ) -> None:
     """Also not where its block is final, whose logs are read once; and no root is judged without
     those before it: right, it would come out wrong."""
     chain: Any = Chain(told)
     monkeypatch.setattr(roots, "History", lambda *what: chain)
-    watch, kept = OfEpochs(*[chain] * 10), Kept()
-    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, kept)
-    for _ in range(2):
+    watch, some_kept = OfEpochs(*[chain] * 10), cast(Any, object())
+    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), some_kept
+    for _ in range(3):
         await watch.round()
     (missing,) = {1, 2, 3} - {EPOCHS[number] for number in told}
     assert f"no log tells of epoch {missing}" in watch.alerts.sentences()[0]
+    assert chain.anew == [gap], "only where it must be, and not twice a second"
     chain.proposed = [3, 8, 12]
     await watch.round()
     assert (list(watch._judged.values()), watch.tries) == ([b"\1" * 26], 1)
-    assert bool(kept.times_forgotten) == (12 in told)  # the newest may be new in this very moment
 
 
-async def test_what_is_kept_is_read_anew_where_a_right_root_came_out_wrong_by_it(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("looks", [2, 3])
+async def test_what_is_doubted_is_asked_for_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
+    """The root of epoch 2 proves all before it: a chain of years is not read anew for a veto."""
     chain: Any = Chain([3, 8, 12])
     monkeypatch.setattr(roots, "History", lambda *what: chain)
-    watch, kept, said = OfEpochs(*[chain] * 10), Kept(), []
+    watch, said = OfEpochs(*[chain] * 10), list[list[Any]]()
+    watch._proven = Proven(2, b"\1" * 26, 8, {})
 
     async def root_of(watch: OfEpochs, *what: Any) -> bytes:
-        said.append(kept.times_forgotten)
-        return bytes([3 - len(said)]) * 26
+        said.append(list(chain.anew))
+        return bytes([1 + looks - len(said)]) * 26
 
     monkeypatch.setattr(OfEpochs, "_root_of", root_of)
-    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, kept)
+    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, object())
     for _ in range(3):
         await watch.round()
-    assert (said, kept.times_forgotten) == ([0, 0], 1)
+    assert said == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
+
+
+async def test_what_was_left_out_of_an_epoch_before_is_asked_for_once_more(
+    tmp_path: Path,
+) -> None:
+    """Else nothing is ever judged again: that epoch's root stands, and does not come out."""
+
+    class Lacking(Chain):
+        async def owners(self, through: int) -> dict[Any, Any]:
+            return {}
+
+        async def reread_data(self, first: int, last: int) -> bool:
+            return not await Chain.reread_data(self, first, last) and len(self.anew) < 2
+
+    chain: Any = Lacking([3, 8])
+    watch = RootWatch(*[chain] * 10)
+    watch.deployment, watch.folder = Deployment(31337, {}), tmp_path
+    watch.alerts = ChallengerAlerts(Metrics())
+    before, newest = (RootProposed(root_word(n), at, 10) for n, at in ((1, 3), (2, 8)))
+    assert await watch._root_of([before], newest, {}, chain) is None
+    assert chain.anew == [(1, 3), (1, 3)]
+    assert "the root of epoch 1" in watch.alerts.sentences()[0]
 
 
 async def test_what_cannot_be_recomputed_is_not_tried_twice_a_second(
@@ -197,20 +235,35 @@ async def test_what_cannot_be_recomputed_is_tried_more_often_at_the_end_of_its_w
 
 
 class Told(History):
-    """The journal lacks one that the node has, or the node lacks it too."""
+    """Of what is kept; the node has others when it is asked once more."""
 
     async def roots(self, first: int, head: int) -> list[Log]:
-        return [root_in(number) for number in (8, 12) if self.kept] or cast(Any, self.rpc)
+        return [root_in(number) for number in cast(Any, self.kept).blocks]
+
+
+@dataclass
+class Kept:
+    blocks: list[int]
+    left_out: list[int]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def reread(self, contract: str, first: int, last: int) -> int:
+        self.asked.append((first, last))
+        found = [at for at in self.left_out if first <= at <= last]
+        self.blocks = sorted([*self.blocks, *found])
+        self.left_out = []
+        return len(found)
 
 
 async def test_no_root_is_proposed_where_one_before_it_was_left_out() -> None:
-    logs: Any = [root_in(number) for number in (3, 8, 12)]
-    kept: Any = Kept()  # all but epoch 1
-    told = Told(logs, Deployment(31337, {}), 100, 12, kept)
+    kept, nothing = Kept([8, 12], [3]), cast(Any, None)
+    told = Told(nothing, Deployment(31337, {}), 100, 12, cast(Any, kept))
     assert [root.epoch for root in await told.epochs(12)] == [1, 2, 3]
-    assert kept.times_forgotten == 1
+    assert kept.asked == [(0, 8)]
+    kept.blocks = [3, 12]
     with pytest.raises(NodeUnavailable, match="root of epoch 2"):
-        await replace(told, rpc=[logs[0], logs[2]], kept=None).epochs(12)
+        await told.epochs(12)
+    assert kept.asked[1:] == [(3, 12)]
 
 
 async def test_a_node_that_lags_leaves_out_no_root_without_a_word() -> None:

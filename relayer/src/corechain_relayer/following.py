@@ -21,6 +21,7 @@ from corechain.service.reconcile import ChainReplaced, Ref
 from corechain.service.rpc import Block, Log, Questions
 from corechain_relayer.keeping import KeptLogs, News
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.turns import in_turns
 
 log = structlog.get_logger(__name__)
 
@@ -270,7 +271,7 @@ class Follower(Generic[V]):
         if news.anew:
             self._known, self._fold = MemoryChain(), Fold(self.new_view(), self.fold)
         try:
-            self._fold.extend(news.logs, final=True)
+            await self._forward(news.logs, final=True)
         except IMPOSSIBLE as error:
             log.error("kept logs not understood", contract=self.contract.name, error=repr(error))
             assert self.kept is not None
@@ -281,11 +282,20 @@ class Follower(Generic[V]):
         self._known.extend([*first, news.through])
         self._known.settle(Final(news.through.number))
 
+    async def _forward(self, logs: Sequence[Log], final: bool) -> None:
+        """Raises what a fold raises."""
+        try:
+            async for piece in in_turns(logs):
+                self._fold.extend(piece, final)
+        except asyncio.CancelledError:
+            self._start_over()  # a part of them would be folded twice
+            raise
+
     async def _extend(self, found: Extended) -> None:
         """Raises NodeUnavailable for events that cannot have happened so."""
         through = found.blocks[-1].number
         try:
-            self._fold.extend(found.logs, final=found.final.number >= through)
+            await self._forward(found.logs, final=found.final.number >= through)
         except IMPOSSIBLE as error:
             self._rebuild(f"{type(error).__name__}: {error}")
             raise NodeUnavailable(f"events that do not follow from others: {error!r}") from error

@@ -7,14 +7,15 @@ the kept block is an ancestor of the node's head is what it looks at first.
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
-from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.logs import MalformedLog, decode_log
+from corechain.service.chain_questions import place_of
 from corechain.service.errors import NodeUnavailable, StoreUnavailable
 from corechain.service.forks import ForkFinder
 from corechain.service.known_chain import Extended, MemoryChain
@@ -23,10 +24,8 @@ from corechain.service.reconcile import ChainReplaced, Ref
 from corechain.service.rpc import Questions
 from corechain.service.words import Log
 from corechain_relayer.journal.final_logs import FinalLogs, Standing, Subject
+from corechain_relayer.turns import block_of, pieces_of, with_last
 from corechain_relayer.wiring import check_chain
-
-if TYPE_CHECKING:
-    from corechain.service.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +41,9 @@ WAIT_S = 0.25
 STORE_S, LOAD_S, FORGET_S = 2.0, 30.0, 10.0
 """A database that hangs keeps nobody from the chain for longer; what it has of years takes time."""
 LOGS_A_SECOND = 1_000
-"""A slow database writes as many."""
+"""A slow database writes as many, or tells them."""
+KEEP_AT_ONCE = 5_000
+"""In one transaction."""
 RETRY_S = 5.0
 """How long it is not asked again, then."""
 ANEW_EVERY_S = 600.0
@@ -67,6 +68,7 @@ class KeptLogs:
     store: FinalLogs
     rpc: Questions
     keep_every_s: float = KEEP_EVERY_S
+    keep_at_once: int = KEEP_AT_ONCE
     store_s: float = STORE_S
     far_blocks: int = FAR_BLOCKS
     window: int = 0
@@ -150,7 +152,7 @@ class KeptLogs:
                 await self._drop()
                 standing = None
             if standing is not None and (tip is None or standing.through.number > tip.number):
-                return await self._loaded(tip)
+                return await self._loaded(tip, standing.logs)
             self._is_open = True
             if standing is None or self._left is None or not standing.is_being_read:
                 return None
@@ -169,11 +171,11 @@ class KeptLogs:
         is_begun = self._is_open or standing.is_being_read
         return is_begun or not (self.window and is_old)
 
-    async def _loaded(self, tip: Ref | None) -> News | None:
+    async def _loaded(self, tip: Ref | None, kept: int) -> News | None:
         # What we had read before it was known what is kept counts for nothing.
         anew = tip is None or not self._is_open
         found = self.store.after(-1 if anew or tip is None else tip.number)
-        standing, logs = await _within(found, LOAD_S)
+        standing, logs = await _within(found, LOAD_S + kept / LOGS_A_SECOND)
         if standing is None:
             log.error("kept logs are not whole", view=self.store.name)
             await self._drop()
@@ -220,34 +222,54 @@ class KeptLogs:
                 head=left.head.number,
             )
 
+    async def mend(self, logs: Sequence[Log]) -> None:
+        """Logs of final blocks, in order, that a node had left out when these were read; of views
+        whose logs all stay."""
+        kept = -1 if self.through is None else self.through.number
+        old = [entry for entry in logs if entry.block_number <= kept]
+        self._young = sorted([*self._young, *logs[len(old) :]], key=place_of)
+        if old:
+            added = self.store.add(old)
+            await self._in_time(_within(added, self.store_s + len(old) / LOGS_A_SECOND))
+
     def undo(self, to: int) -> None:
         """The logs after a block did not happen."""
-        self._young = [entry for entry in self._young if entry.block_number <= to]
+        del self._young[bisect_right(self._young, to, key=block_of) :]
 
     async def _keep(self, final: Ref) -> None:
         if not self._is_right:
             await check_chain(self.rpc, self.store.chain_id)
             self._is_right = True
-        logs = [entry for entry in self._young if entry.block_number <= final.number]
+        logs = self._young[: bisect_right(self._young, final.number, key=block_of)]
+        pieces = pieces_of(logs, self.keep_at_once)
+        # Many where the database was away for long: a transaction of a million would never end.
+        for piece, is_last in with_last(pieces):
+            end = final if is_last else Ref(piece[-1].block_number, piece[-1].block_hash)
+            if not await self._keep_piece(piece, end):
+                return
+        if self.window:
+            await _within(self.store.forget_before(final.number - self.window), FORGET_S)
+
+    async def _keep_piece(self, logs: Sequence[Log], through: Ref) -> bool:
+        """Whether it was kept, so that what follows can be."""
         if any(map(_is_odd, logs)):
             # The view has passed it over. Kept, it would be missing for good; asked for anew, it
             # may be another.
             self._lose("the node has sent a log that cannot be")
-            return
-        kept = self.store.keep(self.through, final, logs, self._about(logs))
-        if await _within(kept, self.store_s + len(logs) / LOGS_A_SECOND):
-            self._stands_at(final)
-            if self.window:
-                await _within(self.store.forget_before(final.number - self.window), FORGET_S)
-        else:
-            await self._agree(final)
+            return False
+        kept = self.store.keep(self.through, through, logs, self._about(logs))
+        if not await _within(kept, self.store_s + len(logs) / LOGS_A_SECOND):
+            await self._agree(through)
+            return False
+        self._stands_at(through)
+        return True
 
     def _about(self, logs: Sequence[Log]) -> list[Subject]:
         return [] if self.subject_of is None else [self.subject_of(entry) for entry in logs]
 
     def _stands_at(self, through: Ref) -> None:
         self.through = through
-        self._young = [entry for entry in self._young if entry.block_number > through.number]
+        del self._young[: bisect_right(self._young, through.number, key=block_of)]
 
     async def _agree(self, final: Ref) -> None:
         """Somebody else has kept something, or reads on. What is kept has to be of our chain before
@@ -352,25 +374,3 @@ async def _within(answer: Awaitable[T], limit_s: float) -> T:
     """Raises TimeoutError."""
     async with asyncio.timeout(limit_s):
         return await answer
-
-
-def kept_logs(pool: "Database", deployment: Deployment, contract: str, rpc: Questions) -> KeptLogs:
-    """Of all logs of a contract, for a follower of them."""
-    store = FinalLogs(pool, deployment.chain_id, deployment.contracts[contract], contract)
-    return KeptLogs(store, rpc)
-
-
-def kept_window(
-    pool: "Database",
-    chain_id: int,
-    contract: DeployedContract,
-    name: str,
-    head: int,
-    rpc: Questions,
-) -> KeptLogs:
-    """Of the logs since a block that moves on with the head; `contract` begins at that block.
-
-    Half as many blocks again are kept: who starts when they come more slowly wants older ones.
-    """
-    window = max(1, 3 * (head - contract.block) // 2)
-    return KeptLogs(FinalLogs(pool, chain_id, contract, name), rpc, window=window)

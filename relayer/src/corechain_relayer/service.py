@@ -36,7 +36,7 @@ from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
-from corechain_relayer.keeping import kept_logs
+from corechain_relayer.kept_views import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.receipts.role import ReceiptParts, receipt_parts
 from corechain_relayer.registry.follower import RegistryFollower

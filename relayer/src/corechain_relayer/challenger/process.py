@@ -35,7 +35,7 @@ from corechain_relayer.challenger.store import QUEUE as CHALLENGES
 from corechain_relayer.challenger.store import VETOES
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
-from corechain_relayer.keeping import kept_logs
+from corechain_relayer.kept_views import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView

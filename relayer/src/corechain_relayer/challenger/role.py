@@ -27,7 +27,7 @@ from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
 from corechain_relayer.challenger.waiting import PendingRoots, Root, StillMeant
 from corechain_relayer.guard.chain import first_block_since
-from corechain_relayer.keeping import kept_window
+from corechain_relayer.kept_views import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.rewards.kept import KeptReading

@@ -32,7 +32,12 @@ from corechain_relayer.challenger.waiting import (
     waits_for_finality,
 )
 from corechain_relayer.challenger.wanting import Wanting
-from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
+from corechain_relayer.rewards.epochs import (
+    Ledger,
+    Proven,
+    RewardsNotReproducible,
+    RootDiffers,
+)
 from corechain_relayer.rewards.history import History, left_out
 from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.submitter.node import Node
@@ -44,6 +49,8 @@ log = structlog.get_logger(__name__)
 VETO = selector("veto(uint32)")
 RETRY_S = 5.0
 """Of the first pause after a root could not be recomputed; each is twice as long as the last."""
+REREAD_S = 60.0
+"""So long owners may be read anew at least, however little is left of a window."""
 NO_ROOT = b""
 """Where nobody has earned anything yet: every root is wrong."""
 
@@ -75,7 +82,8 @@ class RootWatch:
     node: Node
     """Says what is final."""
     kept: KeptReading | None = None
-    """What was read of final blocks; what is doubted is read from the node, all of it."""
+    """What was read of final blocks; what is doubted is asked of the node once more, and what it
+    had left out added."""
     retry_s: float = RETRY_S
     pace: Pace = field(default_factory=Pace)
     """Of the veto that is to be sent: a root that stands because fees rose is money for nothing."""
@@ -83,6 +91,7 @@ class RootWatch:
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
+    _proven: Proven = field(default_factory=Proven)
     _doubted: tuple[int, BlockId] | None = None
     """Whose root came out wrong once, and was judged anew since."""
     _untold: Root = NONE_WAITS
@@ -100,13 +109,11 @@ class RootWatch:
     async def round(self) -> None:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
-        is_doubted = self._doubted is not None or self._untold != NONE_WAITS
-        kept = None if is_doubted else self.kept
-        history = History(self.rpc, self.deployment, self.range_blocks, head.number, kept)
+        history = History(self.rpc, self.deployment, self.range_blocks, head.number, self.kept)
         final = await self.node.final_block(head)
         epochs, place = await self._logs.newest(history, head.number, final)
         waits = bool(epochs) and epochs[-1].active_at > head.timestamp
-        if not await self._is_told(epochs if waits else []):
+        if not await self._is_told(epochs if waits else [], history):
             return
         key, newest = (epochs[-1].epoch, place), epochs[-1]
         if self._doubted != key:
@@ -121,8 +128,6 @@ class RootWatch:
             self._again.forget({tried})
             if self._judged[key] == newest.root:
                 log.info("reward root is right", epoch=newest.epoch)
-                if self._doubted == key:
-                    await self._forget_kept()
         if self._judged[key] == newest.root:
             await self._is_well()
         elif not await self._may_object(newest, place, head, final):
@@ -130,11 +135,11 @@ class RootWatch:
         elif self._doubted == key:
             await self._veto(newest)
         else:
-            # Once more, in another round and by logs that are all read anew: a node that left some
-            # out must not cost a right root.
+            # Once more, in another round and by logs that are read anew: a node that left some out
+            # must not cost a right root.
             self._doubted, self._judged, self._logs = key, {}, RootLogs()
 
-    async def _is_told(self, epochs: Sequence[RootProposed]) -> bool:
+    async def _is_told(self, epochs: Sequence[RootProposed], history: History) -> bool:
         """Whether a root waits that the logs tell of, with all before it. The contract is asked: a
         node may have left out the newest when the logs of its block were read for good, and nobody
         would judge it; or an earlier one, and a right root would come out wrong."""
@@ -143,24 +148,22 @@ class RootWatch:
             await self._is_well()
         elif not epochs or (epochs[-1].epoch, epochs[-1].root) != pending or left_out(epochs):
             self._logs = RootLogs()
-            if left_out(epochs):
-                await self._forget_kept()
             if self._untold == pending:
-                name = f"epoch {pending[0]}"
-                missing = left_out(epochs) or pending[0]
-                text = f"{name}: its root waits, and no log tells of epoch {missing}: not judged"
-                self.alerts.say(WRONG_ROOT, name, text)
-                self.alerts.looked(WRONG_ROOT)
+                await self._miss(left_out(epochs) or pending[0], pending, history)
             self._untold = pending
             return False
         self._untold = NONE_WAITS
         return pending != NONE_WAITS
 
-    async def _forget_kept(self) -> None:
-        """It lacks something for good: each root would come out wrong by it, and by one log more
-        that a node leaves out a right one would be vetoed."""
-        if self.kept is not None:
-            await self.kept.forget()
+    async def _miss(self, missing: int, pending: Root, history: History) -> None:
+        """Of an epoch no log tells, perhaps since its block was read for good."""
+        name = f"epoch {pending[0]}"
+        text = f"{name}: its root waits, and no log tells of epoch {missing}: not judged"
+        self.alerts.say(WRONG_ROOT, name, text)
+        self.alerts.looked(WRONG_ROOT)
+        if self.kept is not None and self._again.is_due(pending):
+            self._again.later(pending)
+            await history.reread_roots(await history.roots(0, history.newest), missing)
 
     async def _is_well(self) -> None:
         """Whatever veto is on its way means another root, and could hit the one that waits now or
@@ -177,17 +180,45 @@ class RootWatch:
         self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
     ) -> bool:
         """Of the newest epoch. False, with an alert, where its root cannot be known."""
+        if self._doubted is not None:
+            await history.reread_data(self._begin(epochs[:-1]) + 1, epochs[-1].through_block)
         batches = await history.batches(head.number)
         # Blocks that nobody had seen: what they would hold cannot be what was proposed. Right by
         # what there is now, it would be wrong, and no veto come, once they have data.
         is_of_future = epochs[-1].through_block > place.number
-        known = epochs[:-1], epochs[-1], batches, history
-        root = NO_ROOT if is_of_future else await self._root_of(*known)
+        known = epochs[:-1], epochs[-1]
+        root = NO_ROOT if is_of_future else await self._believed(*known, batches, head, history)
         if root is None:
             self._logs = RootLogs()  # perhaps for want of an earlier root that was left out
         else:
             self._judged = {(epochs[-1].epoch, place): root}
         return root is not None
+
+    async def _believed(
+        self,
+        before: list[RootProposed],
+        newest: RootProposed,
+        batches: Mapping[int, Committed],
+        head: Block,
+        history: History,
+    ) -> bytes | None:
+        """As `_root_of`. Where that is wrong for the second time, all owners are read anew, too:
+        who has a device may have been said years ago."""
+        root = await self._root_of(before, newest, batches, history)
+        if self._doubted is None or self.kept is None or root in (None, newest.root):
+            return root
+        try:
+            # It has its time, but not that of the veto.
+            async with asyncio.timeout(max(REREAD_S, (newest.active_at - head.timestamp) / 2)):
+                is_news = await history.reread_owners(newest.through_block)
+        except TimeoutError:
+            log.warning("owners not read anew in time", epoch=newest.epoch)
+            return root
+        return await self._root_of(before, newest, batches, history) if is_news else root
+
+    def _begin(self, before: Sequence[RootProposed]) -> int:
+        """The block up to which data is accounted for by what is proven."""
+        return self._proven.within(before).through
 
     async def _root_of(
         self,
@@ -197,14 +228,20 @@ class RootWatch:
         history: History,
     ) -> bytes | None:
         """What the root should be; None, with an alert, where that cannot be known."""
-        ledger = Ledger(batches, self.folder, history.owners, self.deployment.rewards)
+        how = (self.folder, history.owners, self.deployment.rewards, self._proven)
+        begin = self._begin(before)
+        needed = {batch: entry for batch, entry in batches.items() if entry.block > begin}
+        ledger = Ledger(needed, *how)
         try:
-            await self._fetch(batches, newest.through_block, self._is_there)
+            await self._fetch(needed, newest.through_block, self._is_there)
             try:
                 return await ledger.root_of(before, newest) or NO_ROOT
-            except RewardsNotReproducible:
+            except RewardsNotReproducible as error:
+                if await self._was_left_out(error, history):
+                    found = await history.batches(history.newest)
+                    return await self._root_of(before, newest, found, history)
                 # One that is damaged here is whole elsewhere.
-                if not await self._fetch(batches, newest.through_block, self._is_whole):
+                if not await self._fetch(needed, newest.through_block, self._is_whole):
                     raise
                 return await ledger.root_of(before, newest) or NO_ROOT
         except (FileWithheld, RewardsNotReproducible) as error:
@@ -213,6 +250,12 @@ class RootWatch:
             self.alerts.say(WRONG_ROOT, name, text)
             self.alerts.looked(WRONG_ROOT)
             return None
+
+    async def _was_left_out(self, error: RewardsNotReproducible, history: History) -> bool:
+        """Whether a log was missing of an epoch that stands and did not come out."""
+        if not isinstance(error, RootDiffers):
+            return False
+        return await history.reread_data(error.first, error.last)
 
     async def _may_object(
         self, newest: RootProposed, place: BlockId, head: Block, number: int

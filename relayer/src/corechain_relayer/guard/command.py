@@ -19,7 +19,7 @@ from corechain_relayer.guard.parts import Parts, new_guard
 from corechain_relayer.guard.service import Guard, Look
 from corechain_relayer.guard.trials import Outcome
 from corechain_relayer.journal_settings import DemandsSettings
-from corechain_relayer.keeping import kept_logs
+from corechain_relayer.kept_views import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView

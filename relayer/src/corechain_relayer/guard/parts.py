@@ -17,7 +17,7 @@ from corechain_relayer.guard.service import DemandsFollower, Guard
 from corechain_relayer.guard.store import AnswerStore
 from corechain_relayer.guard.trials import Trials
 from corechain_relayer.journal_settings import DemandsSettings
-from corechain_relayer.keeping import kept_window
+from corechain_relayer.kept_views import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from corechain.deployment import DeployedContract
 from corechain.service.database import asked, outages
 from corechain.service.reconcile import Ref
-from corechain.service.words import Log
+from corechain.service.words import LARGEST_INDEX, Log
 from corechain_relayer.journal.sql import query
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 WORD = 32
+LOGS_AT_ONCE = 5_000
+"""Rows of one question: some 20 ms of work."""
 READS_ON_S = 6.0
 """Who keeps something goes on reading for so long, as far as the others know: three times as long
 as it takes to keep the next piece."""
@@ -58,6 +60,7 @@ class FinalLogs:
     name: str
     """Of the view: two views of a contract may begin at different blocks."""
     reads_on_s: float = READS_ON_S
+    logs_at_once: int = LOGS_AT_ONCE
     reader: uuid.UUID = field(default_factory=uuid.uuid4)
 
     @property
@@ -83,8 +86,20 @@ class FinalLogs:
                 if found is None:
                     return None, []
                 count = await connection.fetchval(query("count_final_logs"), found.id)
-                rows = await connection.fetch(query("final_logs"), found.id, block)
-        return (found if count == found.logs else None), [self._log(row) for row in rows]
+                if count != found.logs:
+                    return None, []
+                return found, await self._after(connection, found.id, block)
+
+    async def _after(self, connection: Any, view: int, block: int) -> list[Log]:
+        """In pieces: a million at once would be longer than a question may take, and the event loop
+        would not turn while objects are made of them."""
+        logs, place = list[Log](), (block, LARGEST_INDEX)
+        while True:
+            rows = await connection.fetch(query("final_logs"), view, *place, self.logs_at_once)
+            logs += map(self._log, rows)
+            if len(rows) < self.logs_at_once:
+                return logs
+            place = logs[-1].block_number, logs[-1].index
 
     async def blocks(self, of: Standing) -> list[Ref]:
         """Known blocks, oldest first: those with a log, and the last."""
@@ -119,6 +134,17 @@ class FinalLogs:
         if before is None:
             return query("begin_final_view"), *words, self.contract.block, self.reads_on_s
         return query("advance_final_view"), *words, *before, self.reads_on_s
+
+    async def add(self, logs: Sequence[Log]) -> None:
+        """Logs of kept blocks that had been left out."""
+        with outages():
+            async with self.pool.acquire() as connection, connection.transaction():
+                row = await connection.fetchrow(query("lock_final_view"), *self._key)
+                if row is None:
+                    return
+                kept = [entry for entry in logs if entry.block_number <= row["block"]]
+                words = (row["id"], *_columns(kept), [None] * len(kept))
+                await connection.execute(query("add_final_logs"), *words)
 
     async def forget_before(self, block: int) -> None:
         """The logs before a block are wanted no more."""

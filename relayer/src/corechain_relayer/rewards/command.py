@@ -20,9 +20,10 @@ from corechain_relayer.following import all_told
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.journal_settings import ProposerSettings
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rewards.epochs import Ledger, Proposal
+from corechain_relayer.rewards.epochs import Ledger, Proposal, RootDiffers
 from corechain_relayer.rewards.history import History
 from corechain_relayer.rewards.kept import KeptReading
+from corechain_relayer.rewards.left_out import LeftOut
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
@@ -158,9 +159,25 @@ class Proposer:
             raise ProposalRefused(f"block {through} is not there yet: the newest one is {head}")
         asked = (self.rpc, self.deployment, self.settings.log_range_blocks)
         history = History(*asked, head, self.kept)
-        batches, schedule = await history.batches(head), self.deployment.rewards
+        epochs = await history.epochs(head)
+        # No root on chain says yet whether they are all there: they are asked for twice.
+        await history.reread_data(epochs[-1].through_block + 1 if epochs else 0, through or head)
+        while True:
+            try:
+                return await self._proposal(history, epochs, through or head, pool)
+            except RootDiffers as error:
+                if not await history.reread_data(error.first, error.last):
+                    raise
+
+    async def _proposal(
+        self, history: History, epochs: list[RootProposed], through: int, pool: int
+    ) -> Proposal:
+        batches, schedule = await history.batches(history.newest), self.deployment.rewards
+        await LeftOut(self.rpc, self.deployment.address("DataBatches")).check(
+            batches, epochs[-1].through_block if epochs else 0, through
+        )
         ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)
-        return await ledger.propose(await history.epochs(head), through or head, pool)
+        return await ledger.propose(epochs, through, pool)
 
     async def _rehearse(self, intent: Intent) -> None:
         try:

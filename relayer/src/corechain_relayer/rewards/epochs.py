@@ -1,7 +1,10 @@
 """Computes cumulative rewards epoch by epoch, and compares with every root that stands on chain."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+import asyncio
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 from corechain.protocol.batch import open_data_file
@@ -36,6 +39,15 @@ class RewardsNotReproducible(CoreChainError):
     """What we compute differs from what stands on chain, or a data file is missing."""
 
 
+class RootDiffers(RewardsNotReproducible):
+    """The root of an epoch that stands is not the one of data files and events: a file is of
+    another batch, or the logs of its blocks (`first` to `last`) are not all known."""
+
+    def __init__(self, epoch: int, first: int, last: int) -> None:
+        super().__init__(f"the root of epoch {epoch} on chain is not the one of the data files")
+        self.epoch, self.first, self.last = epoch, first, last
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A root to propose. `emission` is the pool: the shares are recomputed from it."""
@@ -66,45 +78,82 @@ def _leaves(data_dir: Path, commitment: Digest26) -> list[bytes]:
     return batch.leaves
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Proven:
+    """The amounts after the newest epoch whose root came out. The root on chain is their proof, so
+    what they were made of is not read again while it stands there."""
+
+    epoch: int = 0
+    root: bytes = b""
+    through: int = 0
+    amounts: Mapping[Owner, int] = field(default_factory=dict)
+
+    def within(self, epochs: Sequence[RootProposed]) -> "Proven":
+        """Itself, where its root stands among some epochs, else that nothing is proven."""
+        mine = (self.epoch, self.root, self.through)
+        stands = any((one.epoch, one.root, one.through_block) == mine for one in epochs)
+        return self if stands else Proven()
+
+    def take(self, epoch: RootProposed, amounts: Mapping[Owner, int]) -> None:
+        self.epoch, self.root = epoch.epoch, epoch.root
+        self.through, self.amounts = epoch.through_block, amounts
+
+
+@dataclass(slots=True)
 class Ledger:
     """All committed batches with their data files: everything an epoch depends on.
 
-    Cost: every data file since the first epoch is read and verified once for a proposal.
+    Cost: every data file since the newest proven epoch is read and verified once for a proposal,
+    in threads.
     """
 
     batches: Mapping[int, Committed]
     data_dir: Path
     owners_at: OwnersAt
     schedule: RewardSchedule
+    proven: Proven = field(default_factory=Proven)
+    _in_order: Sequence[tuple[int, int, Digest26]] | None = None
+    """By block: years have a million batches, and hundreds of epochs look for theirs."""
 
     async def _shares(
         self, after: int, through: int, pool: int, rules: RewardRules
     ) -> dict[Owner, int]:
         score = EpochScore()
-        for commitment in self._between(after, through):
-            score.add(_leaves(self.data_dir, commitment))
-        points = points_by_owner(score.points(rules), await self.owners_at(through))
+        for commitment in await self._between(after, through):
+            await asyncio.to_thread(self._count, score, commitment)
+        found, owners = await asyncio.to_thread(score.points, rules), await self.owners_at(through)
+        points = points_by_owner(found, owners)
         return split_down(pool, points) if sum(points.values()) else {}
 
-    def _between(self, after: int, through: int) -> Iterable[Digest26]:
-        for _, entry in sorted(self.batches.items()):
-            if after < entry.block <= through:
-                yield entry.commitment
+    def _count(self, score: EpochScore, commitment: Digest26) -> None:
+        score.add(_leaves(self.data_dir, commitment))
 
-    async def cumulative(self, epochs: Iterable[RootProposed]) -> dict[Owner, int]:
+    async def _between(self, after: int, through: int) -> list[Digest26]:
+        if self._in_order is None:
+            self._in_order = await asyncio.to_thread(self._ordered)
+        first, end = (
+            bisect_right(self._in_order, at, key=itemgetter(0)) for at in (after, through)
+        )
+        return [
+            commitment for *_, commitment in sorted(self._in_order[first:end], key=itemgetter(1))
+        ]
+
+    def _ordered(self) -> list[tuple[int, int, Digest26]]:
+        found = ((one.block, batch, one.commitment) for batch, one in self.batches.items())
+        return sorted(found, key=itemgetter(0))
+
+    async def cumulative(self, epochs: Iterable[RootProposed]) -> Mapping[Owner, int]:
         """Amounts after some epochs. Raises RewardsNotReproducible unless every root comes out."""
-        amounts: dict[Owner, int] = {}
-        after = 0
-        for epoch in epochs:
-            rules = self.schedule.of(epoch.epoch)
-            shares = await self._shares(after, epoch.through_block, epoch.emission, rules)
-            amounts = accumulate(amounts, shares)
-            if not amounts or RewardTree(amounts).root != epoch.root:
-                raise RewardsNotReproducible(
-                    f"the root of epoch {epoch.epoch} on chain is not the one of the data files"
-                )
-            after = epoch.through_block
+        epochs = list(epochs)
+        known = self.proven.within(epochs)
+        amounts, after = known.amounts, known.through
+        for epoch in (one for one in epochs if one.epoch > known.epoch):
+            rules, through = self.schedule.of(epoch.epoch), epoch.through_block
+            amounts = accumulate(amounts, await self._shares(after, through, epoch.emission, rules))
+            if not amounts or await _root(amounts) != epoch.root:
+                raise RootDiffers(epoch.epoch, after + 1, through)
+            self.proven.take(epoch, amounts)
+            after = through
         return amounts
 
     async def root_of(self, before: Iterable[RootProposed], proposed: RootProposed) -> bytes | None:
@@ -113,14 +162,14 @@ class Ledger:
         RewardsNotReproducible where that cannot be known: a file is missing, an earlier root that
         stands is another one."""
         epochs = list(before)
-        amounts = await self.cumulative(epochs)
+        cumulative = await self.cumulative(epochs)
         after = epochs[-1].through_block if epochs else 0
         if proposed.through_block < after:
             return None
         rules = self.schedule.of(proposed.epoch)
         shares = await self._shares(after, proposed.through_block, proposed.emission, rules)
-        amounts = accumulate(amounts, shares)
-        return RewardTree(amounts).root if amounts else None
+        amounts = accumulate(cumulative, shares)
+        return await _root(amounts) if amounts else None
 
     async def propose(self, epochs: list[RootProposed], through: int, pool: int) -> Proposal:
         """The next epoch. Raises NothingToReward, RewardsNotReproducible."""
@@ -132,4 +181,9 @@ class Ledger:
         if not shares:
             raise NothingToReward(after)
         amounts = accumulate(before, shares)
-        return Proposal(number, RewardTree(amounts).root, through, pool, amounts, rules)
+        return Proposal(number, await _root(amounts), through, pool, amounts, rules)
+
+
+async def _root(amounts: Mapping[Owner, int]) -> Digest26:
+    """In a thread: a tree of all owners."""
+    return (await asyncio.to_thread(RewardTree, amounts)).root

@@ -1,22 +1,29 @@
 """Years of logs for reward roots: those of final blocks are read once, and kept in the journal."""
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from corechain.deployment import Deployment
 from corechain.protocol.events import BatchCommitted, BatchesCommitted, RootProposed, RootVetoed
 from corechain.protocol.logs import decode_log, topic_of
+from corechain.service.chain_questions import place_of
 from corechain.service.errors import NodeBehind
-from corechain.service.rpc import Log, Questions
-from corechain_relayer.following import Follower
+from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
+from corechain_relayer.following import Follower, all_told
 from corechain_relayer.journal.final_logs import FinalLogs
 from corechain_relayer.keeping import KeptLogs
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.turns import block_of
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
+
+log = structlog.get_logger(__name__)
 
 ROOTS = tuple(map(topic_of, (RootProposed, RootVetoed)))
 COMMITS = tuple(map(topic_of, (BatchCommitted, BatchesCommitted)))
@@ -39,6 +46,11 @@ class LogsView:
         """Logs are frozen."""
         return LogsView(list(self.logs))
 
+    def between(self, first: int, last: int) -> list[Log]:
+        """Those in the blocks first to last."""
+        begin = bisect_left(self.logs, first, key=block_of)
+        return self.logs[begin : bisect_right(self.logs, last, key=block_of)]
+
 
 class LogsFollower(Follower[LogsView]):
     """`view` holds the logs themselves."""
@@ -47,6 +59,19 @@ class LogsFollower(Follower[LogsView]):
         for entry in logs:
             decode_log(list(entry.topics), entry.data)  # one that cannot be is not kept
         view.logs += logs
+
+    async def final(self) -> int:
+        """The newest block whose logs no reorg takes; -1 before the first look."""
+        known = await self._known.unfinal()
+        return known[-1].number if known else -1
+
+    async def mend(self, logs: Sequence[Log]) -> None:
+        """Adds logs of final blocks that a node had left out when these were read."""
+        fold = self._fold
+        for view in (fold.newest,) if fold.settled is None else (fold.newest, fold.settled):
+            view.logs = sorted([*view.logs, *logs], key=place_of)
+        if self.kept is not None:
+            await self.kept.mend(logs)
 
 
 @dataclass(slots=True)
@@ -70,15 +95,28 @@ class KeptReading:
         # By who named the last one perhaps: of several behind one address another may answer here.
         if follower.seen is None or follower.seen.number < last:
             raise NodeBehind(f"the node has not seen block {last} yet")
-        return [entry for entry in follower.view.logs if first <= entry.block_number <= last]
+        return follower.view.between(first, last)
 
-    async def forget(self) -> None:
-        """A node has left something out when it was read. The registry's logs are those of every
-        service, and stay: a root that they make wrong is judged by the node's once more."""
-        for contract in ("CoreToken", "DataBatches"):
-            follower = self._followers.pop(contract, None)
-            if follower is not None and follower.kept is not None:
-                await follower.kept.drop()
+    async def reread(self, contract: str, first: int, last: int) -> int:
+        """Asks the node once more for the logs of final blocks, and adds those that were left out
+        when they were read for good: how many. Raises NodeUnavailable, NodeRefused."""
+        follower = self._follower(contract)
+        await follower.refresh_since(time.monotonic())
+        place, (_, kinds) = self.deployment.contracts[contract], self.views[contract]
+        first, last = max(first, place.block), min(last, await follower.final())
+        topics = [[to_hex(kind) for kind in kinds]] if kinds else []
+        where = (first, last, self.range_blocks)
+        found = await logs_in_ranges(self.rpc, [place.address], topics, *where)
+        known = {place_of(entry) for entry in follower.view.between(first, last)}
+        left_out = [entry for entry in found if place_of(entry) not in known]
+        if left_out:
+            with all_told():
+                for entry in left_out:
+                    decode_log(list(entry.topics), entry.data)
+            numbers = sorted({entry.block_number for entry in left_out})
+            log.warning("logs were left out before", contract=contract, blocks=numbers[:10])
+            await follower.mend(left_out)
+        return len(left_out)
 
     def _follower(self, contract: str) -> LogsFollower:
         if contract not in self._followers:

@@ -11,7 +11,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.channel import state_domain
 from corechain.service.rpc import Questions
 from corechain_relayer.following import Follower
-from corechain_relayer.keeping import kept_logs
+from corechain_relayer.kept_views import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.plan import Policy

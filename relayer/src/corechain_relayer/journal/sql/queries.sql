@@ -670,9 +670,9 @@ select id, first_block, block, block_hash, logs, reader <> $4 and reads_until > 
 from final_view where name = $1 and chain_id = $2::text::numeric and contract = $3;
 
 -- name: final_logs
--- The logs of a view after a block, in order.
+-- The next $4 logs of a view after log $3 of block $2, in order.
 select block_number, log_index, block_hash, transaction, topics, data from final_log
-where view_id = $1 and block_number > $2 order by block_number, log_index;
+where view_id = $1 and (block_number, log_index) > ($2, $3) order by block_number, log_index limit $4;
 
 -- name: count_final_logs
 -- How many logs of a view there are.
@@ -705,6 +705,21 @@ insert into final_log
     (view_id, block_number, log_index, block_hash, transaction, topics, data, subject)
 select $1, * from unnest($2::bigint[], $3::int[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[],
                          $8::bytea[]);
+
+-- name: lock_final_view
+-- A view, which stays as it is until this transaction ends.
+select id, block from final_view
+where name = $1 and chain_id = $2::text::numeric and contract = $3 for update;
+
+-- name: add_final_logs
+-- Logs of a view that had been left out (parallel arrays); those that are there stay.
+with added as (
+    insert into final_log
+        (view_id, block_number, log_index, block_hash, transaction, topics, data, subject)
+    select $1, * from unnest($2::bigint[], $3::int[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[],
+                             $8::bytea[])
+    on conflict do nothing returning 1)
+update final_view set logs = logs + (select count(*) from added) where id = $1;
 
 -- name: drop_spent_logs
 -- Drops the logs of a view about what has ended.
