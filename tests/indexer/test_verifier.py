@@ -28,10 +28,8 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.claims import claim_of
 from corechain.protocol.rebuilding import Rebuilt
 from corechain.protocol.sealing import SealedBatch
-from corechain.service import lock_keeping
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable, WriterLockHeld
-from corechain.service.supervision import stop_all
 from corechain_indexer import verifier as module
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.store import MIGRATIONS
@@ -86,22 +84,16 @@ and database = (select oid from pg_database where datname = current_database())
 """
 
 
-async def test_a_second_process_verifies_nothing_until_the_first_is_gone_or_stands_still(
-    world: World, indexer: Driven, monkeypatch: pytest.MonkeyPatch
+async def test_a_second_process_verifies_nothing_until_the_first_is_gone(
+    world: World, indexer: Driven
 ) -> None:
     world.add()
     await mirrored(indexer)
     service = indexer.indexer
-    async with writer(service.settings.session_url, f"{WRITER} verifier") as connection:
+    async with writer(service.settings.session_url, f"{WRITER} verifier"):
         with pytest.raises(WriterLockHeld):
             await service.verify()
         assert await states(indexer) == {}
-        with monkeypatch.context() as still:
-            still.setattr(lock_keeping, "SILENT_S", 0.01)
-            standing = asyncio.create_task(lock_keeping.keep_lock(connection))
-            await until(connection.is_closed)
-        await stop_all([standing])
-    monkeypatch.setattr(lock_keeping, "ASK_S", 0.01)
     session = asyncio.create_task(service.verify())
     await until(lambda: is_verified(indexer))
     await service.pool.execute(LOSE_LOCKS)

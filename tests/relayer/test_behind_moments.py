@@ -1,6 +1,5 @@
 """What ends a loop: no node that is behind for a moment, and no lock that a frozen one keeps."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from corechain.service.errors import NodeBehind, NodesDisagree, NodeUnavailable
 from corechain.service.rpc import Questions
 from corechain_relayer.behind import rounds_forever
-from corechain_relayer.submitter.in_time import SILENT_S, run_in_time
 from corechain_relayer.submitter.views import views_at_head
 
 
@@ -45,23 +43,3 @@ async def test_a_node_that_has_a_block_but_not_its_state_yet_is_behind() -> None
     node: Questions = Hurried()  # type: ignore[assignment]
     with pytest.raises(NodeBehind, match="the state of 0x0101"):
         await views_at_head(node, b"\1" * 20, [b"a view", b"another"])
-
-
-async def test_a_submitter_has_its_lock_freed_if_it_stands_still() -> None:
-    said: list[float] = []
-
-    class Journal:
-        async def end_when_silent(self, seconds: float) -> None:
-            said.append(seconds)
-
-    class OneRound:
-        journal, node, policy = Journal(), type("Node", (), {})(), None
-
-        async def step(self) -> bool:
-            raise NodeUnavailable("away")
-
-    submitter: Any = OneRound()
-    policy: Any = type("Policy", (), {"max_fee": 1})
-    with pytest.raises(NodeUnavailable):
-        await run_in_time(submitter, policy, 0.5, asyncio.Event())
-    assert said == [SILENT_S]

@@ -10,6 +10,7 @@ given a lane of the bus
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from support.processes import PATIENCE_S
@@ -111,6 +112,10 @@ async def test_what_a_late_predecessor_still_took_is_taken_over_while_running(
     assert sequences(await late.read(10, 0.01)) == [1]
     assert sequences(await running.read(10, 0.01)) == [1]
     assert await running.read(10, 0.001) == []
+    # Woken while it takes over what others have left: it takes what is in the other's window.
+    assert sequences(await replace(late, _left_from="0-0").read(10, 0.01)) == [1]
+    await bus.append(0, frame(2))
+    assert sequences(await running.read(10, 0.01)) == [2]
 
 
 async def test_names_of_earlier_sessions_do_not_pile_up(bus: ValkeyBus) -> None:

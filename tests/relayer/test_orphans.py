@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,8 +25,16 @@ from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.reading import DeviceId, Observation, Report
 from corechain.protocol.states import StateColumns
 from corechain.service.database import connect, migrate
+from corechain.service.errors import WriterLockHeld
+from corechain_relayer.aggregator import files as data_files
 from corechain_relayer.aggregator import orphans
-from corechain_relayer.aggregator.files import data_path, last_written, origin_of, write_data_file
+from corechain_relayer.aggregator.files import (
+    data_path,
+    last_written,
+    origin_of,
+    take_turn,
+    write_data_file,
+)
 from corechain_relayer.aggregator.orphans import Unknown, unknown_files
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.errors import DataDirUnusable, ResumeImpossible
@@ -59,11 +67,16 @@ def commitment_of(number: int, tag: int = 0) -> Digest26:
 
 
 def write(
-    folder: Path, number: int, tag: int = 0, lane: int = LANE, registry: bytes = bytes(20)
+    folder: Path,
+    number: int,
+    tag: int = 0,
+    lane: int = LANE,
+    registry: bytes = bytes(20),
+    turn: str = "",
 ) -> Path:
     """A data file as far as it says whose it is."""
     origin = Origin(batch_id(lane, number), ZERO26, ZERO26, 31337, registry)
-    return write_data_file(folder, commitment_of(number, tag), pack_head(origin))
+    return write_data_file(folder, commitment_of(number, tag), pack_head(origin), turn)
 
 
 async def keep(journal: BatchJournal, number: int) -> None:
@@ -75,6 +88,13 @@ async def keep(journal: BatchJournal, number: int) -> None:
 def trap(folder: Path) -> None:
     """Whoever opens all data files fails."""
     (folder / f"{'ff' * 26}.ccdf").mkdir()
+
+
+STOPS: dict[str, tuple[Any, str]] = {
+    "its content is written": (os, "fsync"),
+    "it is to look whose turn it is": (data_files, "_has_turn"),
+    "it has its name still to come": (Path, "replace"),
+}
 
 
 async def found(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
@@ -149,8 +169,11 @@ def test_the_note_is_there_before_the_file_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(path: Path, target: Path) -> Path:
-        raise OSError(f"died before {os.fspath(target)}")
+        if target == data_path(tmp_path, commitment_of(1)):
+            raise OSError(f"died before {os.fspath(target)}")
+        return real(path, target)
 
+    real = Path.replace
     monkeypatch.setattr(Path, "replace", die)
     with pytest.raises(DataDirUnusable):
         write(tmp_path, 1)
@@ -158,6 +181,33 @@ def test_the_note_is_there_before_the_file_is(
     note = last_written(tmp_path, LANE)
     assert note is not None
     assert note.commitment == commitment_of(1)
+
+
+@pytest.mark.parametrize("stopped", STOPS)
+def test_who_is_woken_after_another_has_taken_over_makes_no_file(
+    stopped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by SIGSTOP in the midst of a file, SIGCONT ten minutes later: its half was the other's
+    file by then, under the name that both of them wrote to."""
+    late, (owner, name) = take_turn(tmp_path, LANE), STOPS[stopped]
+    real = getattr(owner, name)
+    made: list[Path] = []
+
+    def stop(*words: Any) -> Any:
+        if not made:
+            made.append(tmp_path)  # the other one does not stop here
+            turn = take_turn(tmp_path, LANE)
+            made.append(write(tmp_path, 2, tag=1, turn=turn))
+        return real(*words)
+
+    monkeypatch.setattr(owner, name, stop)
+    with pytest.raises(WriterLockHeld, match=f"data files of lane {LANE}"):
+        write(tmp_path, 2, tag=2, turn=late)
+    note = last_written(tmp_path, LANE)
+    assert note is not None
+    assert note.commitment == commitment_of(2, 1)
+    assert list(tmp_path.glob("*.ccdf")) == made[1:]
+    assert made[1].read_bytes().startswith(b"CCDF")
 
 
 # ---------------------------------------------------------------- what may become of such a file

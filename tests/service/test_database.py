@@ -9,10 +9,18 @@ from support.faults import HANG, PASS, FaultProxy
 from support.processes import until
 
 from corechain.devnet.postgres import PostgresServer
-from corechain.service import database
-from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
+from corechain.service import database, lock_keeping
+from corechain.service.database import (
+    asked,
+    connect,
+    create_pool,
+    migrate,
+    outages,
+    session,
+    writer,
+)
 from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
-from corechain_relayer.submitter.journal import IntentJournal
+from corechain.service.progress import moved
 
 A_MOMENT_S = 0.1
 WAITS_FOR_LOCK = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
@@ -129,7 +137,8 @@ async def test_a_writer_that_has_vanished_loses_its_lock_and_writes_nothing_when
 ) -> None:
     """Its machine takes nothing any more, and closes nothing: what the server has sent is never
     acknowledged. Without our limits that is 15 minutes, or two hours where it has sent nothing."""
-    monkeypatch.setattr(database, "GONE_SOON", database.GONE_SOON.replace("15000", "1000"))
+    short = lock_keeping.GONE_SOON.replace("15000", "1000")
+    monkeypatch.setattr(database, "GONE_SOON", short)
     url, onlooker = postgres_server.url, await connect(postgres_server.url)
     await onlooker.execute("create table written (by text)")
     with FaultProxy(postgres_server.port) as way:
@@ -155,16 +164,81 @@ async def test_a_writer_that_has_vanished_loses_its_lock_and_writes_nothing_when
     await onlooker.close()
 
 
-async def test_a_submitter_that_stands_still_loses_its_lock_and_writes_nothing_more(
-    postgres: str,
+async def test_a_holder_that_stands_still_loses_its_lock_and_writes_nothing_more(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by SIGSTOP: its connection is as good as ever, and its kernel answers for it."""
-    async with writer(postgres, "a lane") as still:
-        await IntentJournal(still, "lane:0").end_when_silent(0.5)
+    monkeypatch.setattr(lock_keeping, "SILENT_S", 0.3)
+    monkeypatch.setattr(lock_keeping, "ASK_S", 86_400.0)
+    async with writer(postgres, "a lane") as still, session(postgres) as claims:
+        await claims.execute("select pg_advisory_lock(7)")
         await until(lambda: is_free(postgres, "a lane"))
+        await until(claims.is_closed)
         async with writer(postgres, "a lane"):
             with pytest.raises(StoreUnavailable):
                 await asked(still.execute("create table written (by text)"))
+        with pytest.raises(StoreUnavailable, match="ended"):
+            await still.hold(asyncio.sleep(86_400))
+        with pytest.raises(StoreUnavailable, match="ended"):
+            await still.during(asyncio.sleep(86_400))
+
+
+async def test_a_holder_that_asks_nothing_keeps_its_lock_and_one_that_does_has_its_turn(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_keeping, "SILENT_S", 0.3)
+    monkeypatch.setattr(lock_keeping, "ASK_S", 0.0)
+    async with writer(postgres, "a lane") as held:
+        await asyncio.sleep(2 * lock_keeping.SILENT_S)
+        for number in range(50):
+            assert await held.fetchval("select $1::int", number) == number
+            async with held.transaction():
+                await held.execute("select 1")
+                await asyncio.sleep(0)
+        await held.execute("begin")
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await held.execute("select 1/0")
+        await asyncio.sleep(A_MOMENT_S)  # a transaction that has failed takes no question
+        await held.execute("rollback")
+        assert await held.during(asyncio.sleep(0, 7)) == 7
+        assert await held.fetchval("select 1")
+
+
+async def test_a_holder_whose_work_does_not_go_on_gives_its_lock_up_by_itself(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_keeping, "ASK_S", 0.01)
+    searched = []
+
+    async def work() -> None:
+        for block in range(40):
+            await asyncio.sleep(0.01)
+            searched.append(block)
+            moved()
+        await asyncio.sleep(86_400)
+
+    async with writer(postgres, "a lane", still_s=0.3) as held:
+        with pytest.raises(StoreUnavailable, match="has stood still"):
+            await held.hold(work())
+        assert len(searched) == 40
+        assert await is_free(postgres, "a lane")
+
+
+async def test_a_transaction_that_nobody_goes_on_with_is_ended(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that stands still in one would keep others from what it has locked, for ever."""
+    monkeypatch.setattr(database, "LET_GO", database.LET_GO.replace("120000", "200"))
+    free, lock = "select pg_try_advisory_lock(8)", "select pg_advisory_xact_lock(8)"
+    async with create_pool(postgres) as pool:
+        for opened in (connect(postgres), pool.acquire()):
+            still = await opened
+            await still.execute(f"begin; {lock}")
+            onlooker = await connect(postgres)
+            await until(lambda asking=onlooker: asking.fetchval(free))
+            await onlooker.close()
+            with pytest.raises(StoreUnavailable), outages():
+                await still.execute("select 1")
 
 
 async def test_a_pool_asks_nothing_but_what_it_is_asked(postgres: str) -> None:

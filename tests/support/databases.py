@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 
 from corechain.devnet.postgres import PostgresServer
-from corechain.service.database import Migrations, migrate
+from corechain.service.database import migrate
+from corechain.service.migrated import Migrations
 from support.processes import PATIENCE_S
 
 

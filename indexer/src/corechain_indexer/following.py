@@ -23,7 +23,7 @@ from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.nodes import measured
 from corechain.service.ops import refusals_in, shown_in
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
+from corechain.service.supervision import Loops, sessions, stop_all
 from corechain.sparing import import_without
 from corechain_indexer.api.keys import key_ring
 from corechain_indexer.heads import HeadWatch
@@ -143,7 +143,7 @@ class Follower:
                 {found.address: found.block for found in self.deployment.contracts.values()},
                 settled=self.verified.heard_by("events"),
             )
-            await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
+            await connection.hold(self._heads(mirror).run_forever(), mirror.run_forever())
 
     def _heads(self, mirror: Mirror) -> HeadWatch:
         def heard() -> None:

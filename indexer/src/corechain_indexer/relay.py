@@ -155,9 +155,9 @@ class EventSessions:
                     self._numbered.set()
                 return happened
 
-            await until_woken(step, self.wake, self.poll_s)
+            await connection.hold(until_woken(step, self.wake, self.poll_s))
 
     async def pass_on(self) -> None:
         async with writer(self.database_url, f"{WRITER} relay") as connection:
             relay = EventRelay(self.redis, EventLog(connection), self.key, self.length)
-            await until_woken(relay.step, self._numbered, self.poll_s)
+            await connection.hold(until_woken(relay.step, self._numbered, self.poll_s))

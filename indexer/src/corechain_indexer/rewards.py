@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+PATIENT = "set local idle_in_transaction_session_timeout = 0"
+
 
 def _score(files: list[bytes]) -> EpochScore:
     score = EpochScore()
@@ -81,6 +83,8 @@ class RewardAuditor:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     snapshot = _Snapshot(EpochStore(connection, self.archive), self.schedule)
                     row = await snapshot.store.next()
+                    # Old readings may take an archive minutes, and what only reads keeps nobody.
+                    await connection.execute(PATIENT)
                     computed = None if row is None else await snapshot.amounts(row)
                 if row is None or computed is None:
                     return False

@@ -18,11 +18,10 @@ from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.files.fetch import FileSources
 from corechain.service.health import AllBut, Health, Probe
-from corechain.service.lock_keeping import keep_lock
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loop, Loops, sessions, side_by_side
+from corechain.service.supervision import Loop, Loops, sessions
 from corechain_indexer.alert_sessions import alert_sessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.completeness import Completeness
@@ -190,7 +189,7 @@ class Indexer:
             sources = self.sources()
             try:
                 verifying = self.verifier(sources).run_forever(self.settings.poll_s)
-                await side_by_side(keep_lock(connection), verifying)
+                await connection.hold(verifying)
             finally:
                 await sources.close()
 
@@ -221,7 +220,7 @@ class Indexer:
             if isinstance(sink, SeriesSink):
                 step = partial(sink.patiently, step)
             wake = self.verified.heard_by(sink.name)
-            await until_woken(step, wake, self.settings.poll_s)
+            await connection.hold(until_woken(step, wake, self.settings.poll_s))
 
     def _alerts(self) -> AlertSessions:
         asked = self.pool, self.rpc, self.metrics

@@ -296,21 +296,21 @@ class Relayer:
     ) -> None:
         """One session of a submitter: the only one that signs with this key."""
         from corechain_relayer.submitter.held import always
-        from corechain_relayer.submitter.in_time import run_in_time
+        from corechain_relayer.submitter.in_time import STILL_S, run_in_time
         from corechain_relayer.submitter.journal import IntentJournal
         from corechain_relayer.submitter.service import Submitter
         from corechain_relayer.watchtower.store import QUEUE
 
         rpc = self.hurried if queue == QUEUE else self.rpc
         await check_chain(rpc, self.deployment.chain_id)
-        async with writer(self.settings.session_url, signer.lock) as connection:
+        async with writer(self.settings.session_url, signer.lock, STILL_S) as connection:
             journal = IntentJournal(connection, queue)
             node, report = node_of(rpc, self.settings), Reporter(self.supervised, loop)
             asks = (entitled or always, report)
             submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
             submitter.grounds = grounds
             work = self.disputes if queue == QUEUE else self.work
-            await run_in_time(submitter, policy, self.settings.poll_s, work)
+            await connection.hold(run_in_time(submitter, policy, self.settings.poll_s, work))
 
     def commits(self, lane: int) -> CommitSearch:
         """What the chain has of a lane."""

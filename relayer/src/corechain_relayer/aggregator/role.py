@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from corechain.service.database import Conn, Database
 
 
+STILL_S = 300.0
+"""The bus is read each second, but while a window is sealed whose files the disk does not take, or
+that waits for deltas to be folded. Twice the longest that such work has taken under load."""
+
+
 def _one_thread(name: str) -> Executor:
     return ThreadPoolExecutor(1, name)
 
@@ -81,7 +86,10 @@ class AggregatorRole:
         await self.registry.read_once()
         url = settings.session_url
         queue = lane_queue(settings.lane)
-        async with writer(url, queue) as connection, writer(url, f"fold:{queue}") as beside:
+        async with (
+            writer(url, queue, STILL_S) as connection,
+            writer(url, f"fold:{queue}") as beside,
+        ):
             most = await hold_lanes(connection, settings.lanes)
             journal = BatchJournal(connection, settings.lane)
             # Of all lanes: a lane that is no more has nobody else to do it.
@@ -92,7 +100,8 @@ class AggregatorRole:
             with lane_gauges(self.metrics, settings.lane) as gauges:
                 folder = self._folder(journal, beside, gauges)
                 await folder.fold()
-                await self._aggregate(lane, journal, folder, gauges, most)
+                work = self._aggregate(lane, journal, folder, gauges, most)
+                await connection.hold(work, beside.until_lost())
 
     async def _aggregate(
         self, lane: Lane, journal: BatchJournal, folder: Folder, gauges: LaneGauges, most: int

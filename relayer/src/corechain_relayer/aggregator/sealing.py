@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from corechain.protocol.sealing import SealedBatch, seal_columns
 from corechain.protocol.states import PriorStates
 from corechain_relayer.aggregator.batcher import Window
 from corechain_relayer.aggregator.devices import DeviceTable
-from corechain_relayer.aggregator.files import set_aside, write_data_file
+from corechain_relayer.aggregator.files import set_aside, take_turn, write_data_file
 from corechain_relayer.aggregator.orphans import unknown_files
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.revoked import late_reports
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 Identities = Mapping[DeviceId, DeviceIdentity]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sealer:
     """For one lane, one window at a time. Only it uses the journal's connection."""
 
@@ -54,13 +55,17 @@ class Sealer:
     metrics: Metrics
     sealed: asyncio.Event
     traced: WindowTraces = field(default_factory=WindowTraces)
+    turn: str = ""
+    """Of this session in the folder."""
 
     async def prepare(self) -> None:
         """Takes up what was sealed and is in no journal: by an interrupted writer, which may be
-        this very executor, or by a life that the journal has forgotten. Raises ResumeImpossible."""
+        this very executor, or by a life that the journal has forgotten. Raises ResumeImpossible,
+        DataDirUnusable."""
+        loop, lane = asyncio.get_running_loop(), self.journal.lane
+        self.turn = await loop.run_in_executor(self.executor, take_turn, self.data_dir, lane)
         unknown = await unknown_files(self.journal, self.data_dir, self.executor)
         useless = await self.lane.take_up(unknown)
-        loop = asyncio.get_running_loop()
         for path in await loop.run_in_executor(self.executor, set_aside, useless):
             log.info("data file without a batch set aside", file=path.name)
 
@@ -93,10 +98,10 @@ class Sealer:
         states: PriorStates,
     ) -> bool:
         began, origin = time.time(), await self.lane.next_origin()
-        loop, parts = asyncio.get_running_loop(), (window.columns, known, states)
+        loop, columns = asyncio.get_running_loop(), window.columns
+        write = partial(_write, self.data_dir, self.turn, origin, columns, known, states)
         try:
-            work = loop.run_in_executor(self.executor, _write, self.data_dir, origin, *parts)
-            batch = await work
+            batch = await loop.run_in_executor(self.executor, write)
         except EmptyBatch:
             self.metrics.windows_held.inc()
             log.info("window held: no observation in it passes", reports=len(window.columns))
@@ -142,8 +147,13 @@ class Sealer:
 
 
 def _write(
-    folder: Path, origin: Origin, columns: Columns, known: Identities, states: PriorStates
+    folder: Path,
+    turn: str,
+    origin: Origin,
+    columns: Columns,
+    known: Identities,
+    states: PriorStates,
 ) -> SealedBatch:
     batch = seal_columns(origin, columns, known, states)
-    write_data_file(folder, batch.commitment, batch.data_file)
+    write_data_file(folder, batch.commitment, batch.data_file, turn)
     return batch

@@ -10,6 +10,7 @@ import structlog
 
 from corechain.protocol.errors import ConflictingSequence, StaleSequence
 from corechain.protocol.reading import DeviceId, SignedReport
+from corechain.service.progress import moved
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator.batcher import Added, Batcher, Outcome
 from corechain_relayer.aggregator.checks import (
@@ -85,6 +86,7 @@ class Aggregator:
     async def step(self) -> int:
         """Reads what the bus has, or waits until the window is due; seals it when it is. How many
         frames there were."""
+        moved()
         await self._finish_if_done()
         self.batcher.forget_idle()
         wait_s = min(1.0, max(0.001, self.batcher.wait_s(time.monotonic())))

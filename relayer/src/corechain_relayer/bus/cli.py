@@ -1,7 +1,7 @@
 """`corechain bus …`: what an operator does with the bus of a relayer."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from corechain.versions import version_option
 from corechain_relayer.settings import BusUrl, Settings, load_settings
 
 if TYPE_CHECKING:
+    from corechain.service.lock_keeping import Kept
     from corechain_relayer.bus.base import Bus
     from corechain_relayer.bus.kafka.resize import Resized
 
@@ -117,11 +118,14 @@ def move(
     async def main() -> None:
         old = settings.model_copy(update={"bus_url": SecretStr(old_url)})
         async with (
-            _lanes_held(settings),
+            _lanes_held(settings) as lanes,
             operate.working(opened(old)) as left,
             operate.working(opened(settings)) as entered,
         ):
-            typer.echo(json.dumps(await operate.move(left, entered), indent=2))
+            moving = operate.move(left, entered)
+            for lane in lanes:  # an aggregator that reads again would read beside it
+                moving = lane.during(moving)
+            typer.echo(json.dumps(await moving, indent=2))
 
     settings = _settings()
     run_once(main())
@@ -157,14 +161,14 @@ def opened(settings: Settings) -> "Bus":
 
 
 @asynccontextmanager
-async def _lanes_held(settings: Settings) -> AsyncIterator[None]:
-    """No aggregator reads meanwhile. Raises WriterLockHeld."""
+async def _lanes_held(settings: Settings) -> "AsyncIterator[Sequence[Kept]]":
+    """No aggregator reads while these sessions last. Raises WriterLockHeld."""
     from corechain.service.database import writer
     from corechain_relayer.journal.batches import lane_queue
 
-    url = settings.session_url
+    url, held = settings.session_url, list["Kept"]()
     async with AsyncExitStack() as stack:
         for place in range(settings.lanes):
             queue = lane_queue(settings.first_lane + place)
-            await stack.enter_async_context(writer(url, queue))
-        yield
+            held.append(await stack.enter_async_context(writer(url, queue)))
+        yield held

@@ -43,6 +43,8 @@ class ValkeyConsumer:
     """Where the takeover goes on; None once it is done."""
     _run: str | None = None
     _looked_at: float = 0.0
+    _held: set[str] = field(default_factory=set)
+    """Ids of what this session has read and not acknowledged."""
 
     async def open(self) -> None:
         """Creates stream and group if they are new. `0`: frames appended before belong to it."""
@@ -63,6 +65,7 @@ class ValkeyConsumer:
         """Raises BusRestarted when the server is another run than at `open`: what it delivers, and
         what it has forgotten, is known to a new session only."""
         found = await self._read(limit, wait_s)
+        self._held.update(delivery.id for delivery in found)
         if self.guard.run != self._run:
             raise BusRestarted("the bus was restarted: this session ends")
         return found
@@ -106,7 +109,9 @@ class ValkeyConsumer:
         return True
 
     async def _take_from_others(self) -> list[Delivery]:
-        """A predecessor that lost its lock while it was reading cannot write what it read."""
+        """A predecessor that lost its lock while it was reading cannot write what it read. Nor what
+        it took from this session, as one that is woken while it takes over may: that is in a window
+        here, and must not come again. As a double it would be acknowledged at once."""
         summary = await asked(self.redis.xpending(self.keys.stream, GROUP))
         others = [row["name"] for row in summary["consumers"] if row["name"].decode() != self.name]
         found: list[Delivery] = []
@@ -118,7 +123,8 @@ class ValkeyConsumer:
             )
             ids = [row["message_id"] for row in held]
             claimed = self.redis.xclaim(self.keys.stream, GROUP, self.name, 0, ids)
-            found += deliveries(await asked(claimed)) if ids else []
+            taken = deliveries(await asked(claimed)) if ids else []
+            found += [delivery for delivery in taken if delivery.id not in self._held]
             log.warning("frames taken over from a late reader", consumer=other, frames=len(ids))
         return found
 
@@ -129,11 +135,13 @@ class ValkeyConsumer:
         pipeline.xack(self.keys.stream, GROUP, *ids)
         pipeline.xdel(self.keys.stream, *ids)
         await asked(pipeline.execute())
+        self._held.difference_update(ids)
 
     async def set_aside(self, delivery: Delivery, reason: str) -> None:
         keys = (self.keys.stream, self.keys.dead)
         arguments = (delivery.id, delivery.payload, reason, GROUP)
         await asked(SET_ASIDE.run(self.redis, keys, *arguments))
+        self._held.discard(delivery.id)
 
     async def dead_letter(self, payload: bytes, reason: str) -> None:
         await asked(self.redis.xadd(self.keys.dead, {FIELD: payload, "reason": reason}))

@@ -33,7 +33,7 @@ from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.settings import PREFIX
 from corechain_relayer.submitter.held import always
-from corechain_relayer.submitter.in_time import run_in_time
+from corechain_relayer.submitter.in_time import STILL_S, run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
@@ -151,7 +151,7 @@ class ChallengerRole:
         """One session of the submitter that signs with the challenger's key."""
         await check_chain(self.rpc, self.deployment.chain_id)
         settings = self.settings
-        async with writer(settings.session_url, self.signer.lock) as held:
+        async with writer(settings.session_url, self.signer.lock, STILL_S) as held:
             fees = settings.max_fee_per_gas, settings.min_priority_fee
             node = PrivateNode(self.rpc, settings.confirmations, *fees, private=self.private)
             journal, settled = IntentJournal(held, QUEUE), one_by_one(StillTaken(self.calls))
@@ -159,7 +159,8 @@ class ChallengerRole:
             submitter = Submitter(
                 journal, node, self.signer, settled, self.policy(), self.metrics, *asks
             )
-            await run_in_time(submitter, self.policy, settings.poll_s, self.work)
+            sending = run_in_time(submitter, self.policy, settings.poll_s, self.work)
+            await held.hold(sending)
 
     async def watch_roots(self) -> None:
         """One session of what vetoes wrong reward roots."""
@@ -193,7 +194,7 @@ class ChallengerRole:
         guardian, settings = self.guardian, self.settings
         assert guardian is not None
         calls = DisputesCalls(self.strict, self.deployment, guardian.address)
-        async with writer(settings.session_url, guardian.lock) as held:
+        async with writer(settings.session_url, guardian.lock, STILL_S) as held:
             journal, node = IntentJournal(held, VETOES), node_of(self.strict, settings)
             asks = (always, self.alerts.sending)
             roots = PendingRoots(calls, self.is_right)
@@ -202,7 +203,8 @@ class ChallengerRole:
                 journal, node, guardian, settled, self.veto_policy(), self.metrics, *asks
             )
             submitter.grounds = roots.replaced
-            await run_in_time(submitter, self.veto_policy, settings.poll_s, self.veto_work)
+            policy, poll_s = self.veto_policy, settings.poll_s
+            await held.hold(run_in_time(submitter, policy, poll_s, self.veto_work))
 
     def is_right(self, root: Root) -> bool:
         return self.roots is not None and self.roots.is_right(root)

@@ -13,7 +13,7 @@ from corechain_relayer.guard.standing import OpenDemands
 from corechain_relayer.guard.store import QUEUE
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.held import always
-from corechain_relayer.submitter.in_time import run_in_time
+from corechain_relayer.submitter.in_time import STILL_S, run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
@@ -54,7 +54,7 @@ class GuardRole:
         """One session of the submitter that signs with the guard's key."""
         await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
         url = self.settings.session_url
-        async with writer(url, self.signer.lock) as held:
+        async with writer(url, self.signer.lock, STILL_S) as held:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.settings)
             settled, policy = OpenDemands(self.contract), self.policy()
             asks = (always, self.parts.alerts.sending)
@@ -62,7 +62,7 @@ class GuardRole:
                 journal, node, self.signer, settled, policy, self.parts.metrics, *asks
             )
             work, poll_s = self.parts.work, self.settings.poll_s
-            await run_in_time(submitter, self.policy, poll_s, work)
+            await held.hold(run_in_time(submitter, self.policy, poll_s, work))
 
     def policy(self) -> Policy:
         settings, pace = self.settings, self.guard.pace if self.guard else Pace()

@@ -1,7 +1,8 @@
 """Which aggregators share the lanes of a relayer, and who has which: locks of their connections.
 
-A member that dies leaves with its connection, so there is nothing to clean up and no heartbeat to
-set. The lane's writer lock still decides who may write: a claim only says who should.
+A member that dies, or stands still, leaves with its connection, so there is nothing to clean up and
+no heartbeat to set. The lane's writer lock still decides who may write: a claim only says who
+should.
 """
 
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.service.database import asked, connect, hang_up
+from corechain.service.database import asked, session
 from corechain_relayer.journal.sql import query
 
 if TYPE_CHECKING:
@@ -58,10 +59,7 @@ class LaneClaims:
 @asynccontextmanager
 async def lane_claims(url: str, first_lane: int) -> AsyncIterator[LaneClaims]:
     """Membership for as long as the context lasts. Raises StoreUnavailable."""
-    connection = await connect(url)
-    try:
+    async with session(url) as connection:
         claims = LaneClaims(connection, first_lane)
         await claims.join()
         yield claims
-    finally:
-        await hang_up(connection)

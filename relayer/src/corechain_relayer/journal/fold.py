@@ -15,6 +15,7 @@ from asyncpg import BitString
 
 from corechain.protocol.reading import DeviceId
 from corechain.service.database import outages
+from corechain.service.progress import moved
 from corechain_relayer.journal.delta import unpack_delta
 from corechain_relayer.journal.digests import CHUNK
 from corechain_relayer.journal.rows import to_windows, window_columns
@@ -65,6 +66,7 @@ async def fold_all(connection: "Conn", first: int, last: int) -> int:
     batches = 0
     while newest is not None and (done := await fold(connection, first, newest)):
         batches += done
+        moved()  # sealing may wait for it
     return batches
 
 

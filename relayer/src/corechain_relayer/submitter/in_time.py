@@ -6,18 +6,17 @@ from collections.abc import Callable
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 
-SILENT_S = 180.0
+STILL_S = 180.0
 """A round asks the journal first, and waits for a node at most a minute a question, as
-RELAYER_RPC_TIMEOUT_S is unless said otherwise; between two rounds is a minute at most. A lane that
-has to read the commitments of years does so by other connections: it loses its session meanwhile,
-and the next one reads on where that was (`CommitStore.advance`)."""
+RELAYER_RPC_TIMEOUT_S is unless said otherwise; between two rounds is a minute at most. Who searches
+the commitments of years asks the journal nothing meanwhile, and says that he moves on with each
+range of blocks (`logs_in_ranges`)."""
 
 
 async def run_in_time(
     submitter: Submitter, policy: Callable[[], Policy], poll_s: float, wake: asyncio.Event
 ) -> None:
     """Rounds for ever, each under the policy of its moment. Raises the outage that ends them."""
-    await submitter.journal.end_when_silent(SILENT_S)
     while True:
         submitter.policy = policy()
         # What the node's fees are cut to before anything is signed for the first time.

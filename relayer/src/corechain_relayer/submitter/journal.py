@@ -91,12 +91,6 @@ class IntentJournal:
         fields = (new.queue, new.key, new.target, new.calldata)
         await asked(self.connection.execute(query("begin_intent"), *fields))
 
-    async def end_when_silent(self, seconds: float) -> None:
-        """Who asks nothing for so long stands still (SIGSTOP, a frozen container, a machine that
-        swaps), though its kernel answers for it: it loses its lock, and can write nothing more."""
-        limit = str(int(1000 * seconds))
-        await asked(self.connection.fetch(query("end_when_silent"), limit))
-
     # ------------------------------------------------------------------ what there is to do
 
     async def open_intents(

@@ -3,20 +3,17 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from corechain.service.errors import (
-    NewerSchema,
-    StoreAccessRefused,
-    StoreUnavailable,
-    WriterLockHeld,
-    WrongDatabase,
-)
+from corechain.service import lock_keeping
+from corechain.service.errors import StoreAccessRefused, StoreUnavailable, WriterLockHeld
 from corechain.service.hosts import DATABASE_URL, IS_REPLICA, Hosts, refusal_of
+from corechain.service.lock_keeping import GONE_SOON, LET_GO, Kept, kept
+from corechain.service.migrated import Migrations, check_applied, wrong_database
 from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -44,12 +41,6 @@ STATEMENTS = 100
 START_S = 5.0
 """A process that starts waits so long for its database to tell whose it is."""
 MIGRATION_LOCK = "corechain migrations"
-FIRST_MIGRATIONS = {
-    "0001_journal.sql": "relayer",
-    "0001_mirror.sql": "indexer",
-    "0001_shard.sql": "shard",
-}
-"""By which a database is known to be of a service."""
 MIGRATION_TABLE = """
 create table if not exists migration (
     name text primary key, contract boolean not null default false
@@ -73,18 +64,7 @@ BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
 the leader dies. Who reads it and acts on it, say lets go of the frames that it came from, would
 lose them. A later commit waits for the whole log before it."""
-GONE_SOON = """
-select set_config(name, value, false)
-from (values ('client_connection_check_interval', '1000'), ('tcp_keepalives_idle', '5'),
-             ('tcp_keepalives_interval', '3'), ('tcp_keepalives_count', '3'),
-             ('tcp_user_timeout', '15000')) as wanted (name, value)
-where current_setting(name, true) is not null
-"""
-"""So that the server soon sees that a writer is gone, and frees its lock: one that was killed while
-its statement ran would hold the lock until that ends, one whose machine has vanished for two hours,
-which is what kernels wait before they ask."""
 T = TypeVar("T")
-Migrations = Sequence[tuple[str, str]]
 
 _OUTAGES = (
     OSError,
@@ -167,9 +147,12 @@ def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable
 
     async def connected() -> "Conn":
         with outages():
-            return await hosts.connect(
+            connection = await hosts.connect(
                 command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=statements
             )
+            if statements:
+                await _let_go(connection)
+        return connection
 
     return connected
 
@@ -183,6 +166,12 @@ def outlives_lead(url: str, pooled: bool) -> bool:
 async def connect(url: str) -> "Conn":
     """A connection of the caller's own, as of `connector`. Raises StoreUnavailable."""
     return await connector(url)()
+
+
+async def _let_go(connection: "Conn") -> None:
+    """A transaction that nobody goes on with is ended. Not behind a pooler, whose own limit
+    (PgBouncer: `idle_transaction_timeout`) is for all of its clients."""
+    await connection.execute(LET_GO)
 
 
 async def hang_up(connection: "Conn") -> None:
@@ -273,6 +262,7 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
         max_size=POOL_SIZE,
         max_queries=QUERIES,
         max_inactive_connection_lifetime=IDLE_S,
+        init=None if pooled else _let_go,
         loop=None,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
@@ -282,25 +272,50 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
 
 
 @asynccontextmanager
-async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
+async def session(url: str) -> AsyncIterator[Kept]:
+    """A connection whose locks last as long as the process goes on. Raises StoreUnavailable."""
+    async with _alone(url) as connection, _keeping(connection):
+        yield connection
+
+
+@asynccontextmanager
+async def writer(url: str, name: str, still_s: float | None = None) -> AsyncIterator[Kept]:
     """A connection that is the only writer of `name` as long as it lives.
 
     The lock belongs to the connection that writes: a writer that lost its lock cannot write either.
+    It lasts as long as the process goes on, and with `still_s` no longer than its owner does
+    (`lock_keeping.kept`); `connection.hold` ends what works beside it when it is lost.
     All that it can read is there for good: no failover takes it back (see BARRIER).
     Raises WriterLockHeld, StoreUnavailable.
     """
-    connection = await connect(url)
-    try:
+    async with _alone(url) as connection:
         free = await asked(
             connection.fetchval("select pg_try_advisory_lock(hashtextextended($1, 0))", name)
         )
         if not free:
             raise WriterLockHeld(name)
-        await asked(connection.fetch(GONE_SOON))
-        await asked(connection.execute(BARRIER))
+        async with _keeping(connection, still_s):
+            await asked(connection.execute(BARRIER))
+            yield connection
+
+
+@asynccontextmanager
+async def _alone(url: str) -> AsyncIterator[Kept]:
+    limits = {"command_timeout": COMMAND_TIMEOUT_S, "statement_cache_size": STATEMENTS}
+    with outages():
+        connection = await _hosts(url).connect(connection_class=Kept, **limits)
+    assert isinstance(connection, Kept), "asyncpg makes what it is told to"
+    try:
         yield connection
     finally:
         await hang_up(connection)
+
+
+@asynccontextmanager
+async def _keeping(connection: Kept, still_s: float | None = None) -> AsyncIterator[None]:
+    await asked(connection.fetch(GONE_SOON, str(int(lock_keeping.SILENT_S * 1000))))
+    async with kept(connection, still_s):
+        yield
 
 
 async def migrate(url: str, migrations: Migrations) -> list[str]:
@@ -324,7 +339,7 @@ async def check_at_start(url: str, migrations: Migrations) -> None:
             connection = await connect(url)
             try:
                 if await asked(connection.fetchval("select to_regclass('migration') is not null")):
-                    _check(await asked(connection.fetch(APPLIED)), migrations)
+                    check_applied(await asked(connection.fetch(APPLIED)), migrations)
             finally:
                 await hang_up(connection)
 
@@ -334,7 +349,7 @@ async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:
     async with connection.transaction():
         await connection.execute(lock, MIGRATION_LOCK)
         await list_migrations(connection)
-        done = _check(await connection.fetch(APPLIED), migrations)
+        done = check_applied(await connection.fetch(APPLIED), migrations)
         missing = [item for item in migrations if item[0] not in done]
         for name, text in missing:
             await _apply(connection, text, migrations)
@@ -355,36 +370,9 @@ async def note_migration(connection: "Conn", name: str, text: str) -> None:
     await connection.execute(note, name, text.startswith(CONTRACT))
 
 
-def _check(applied: "Sequence[Record]", migrations: Migrations) -> set[str]:
-    """The names of what a database has had. Raises WrongDatabase, NewerSchema."""
-    done = {row["name"] for row in applied}
-    _check_owner(done, migrations)
-    known = {name for name, _ in migrations}
-    newer = [row["name"] for row in applied if row["contract"] and row["name"] not in known]
-    if newer:
-        raise NewerSchema(newer)
-    return done
-
-
-def _check_owner(done: Set[str], migrations: Migrations) -> None:
-    """Who has been here has applied its first migration, and no service ever renames its own: so
-    databases of all versions tell whose they are. Raises WrongDatabase."""
-    if not (migrations and done) or migrations[0][0] in done:
-        return
-    others = [FIRST_MIGRATIONS[name] for name in done if name in FIRST_MIGRATIONS]
-    whose = f"the {others[0]}'s tables" if others else "tables of others"
-    raise _wrong(migrations, f"it has {whose}")
-
-
 async def _apply(connection: "Conn", text: str, migrations: Migrations) -> None:
     """Raises WrongDatabase where tables that no migration has made are in the way."""
     try:
         await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
     except asyncpg.DuplicateTableError as error:
-        raise _wrong(migrations, f"it has tables of others ({reason_of(error)})") from error
-
-
-def _wrong(migrations: Migrations, why: str) -> WrongDatabase:
-    ours = FIRST_MIGRATIONS.get(migrations[0][0], "service")
-    article = "an" if ours[0] in "aeiou" else "a"
-    return WrongDatabase(f"DATABASE_URL: this database is not {article} {ours}'s: {why}")
+        raise wrong_database(migrations, f"it has tables of others ({reason_of(error)})") from error

@@ -30,6 +30,7 @@ from corechain.service.errors import (
 )
 from corechain.service.log_table import parse_logs
 from corechain.service.poster import FAILURES, Posted, Poster
+from corechain.service.progress import moved
 from corechain.service.reasons import legible, reason_of
 from corechain.service.words import (
     Block,
@@ -385,4 +386,5 @@ async def logs_in_ranges(
             step = max(1, step // 2)  # refusals for size have as many words as there are providers
             continue
         start = end + 1
+        moved()
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.protocol.errors import CoreChainError
-from corechain.service.database import create_pool, migrate, writer
+from corechain.service.database import asked, create_pool, migrate, writer
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.bus.base import Position
 from corechain_relayer.bus.kafka.address import SCHEME
@@ -18,6 +18,7 @@ from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 
 if TYPE_CHECKING:
+    from corechain.service.database import Conn
     from corechain_relayer.bus.kafka.bus import KafkaBus
     from corechain_relayer.settings import Settings
 
@@ -55,19 +56,19 @@ async def resize_topics(settings: "Settings") -> Resized:
     try:
         async with writer(url, "bus resize") as connection:
             await hold_lanes(connection, settings.lanes)  # no aggregator of another number runs
-            return await _resize(bus, url)
+            return await connection.during(_resize(bus, url, connection))
     finally:
         await bus.close()
 
 
-async def _resize(bus: "KafkaBus", url: str) -> Resized:
+async def _resize(bus: "KafkaBus", url: str, lock: "Conn") -> Resized:
     topics = bus.address.reports, bus.address.dead
     states = await bus.call(bus.link.describe, topics)
     if bus.address.reports not in states:
         raise BusUnavailable(f"Kafka: there is no topic {bus.address.reports} to resize")
     before = states[bus.address.reports].partitions
     if before > bus.lanes:
-        await _shrink(bus, before, url)
+        await _shrink(bus, before, url, lock)
     elif before < bus.lanes:
         await _grow(bus, {topic: state.partitions for topic, state in states.items()})
     return Resized(before, bus.lanes)
@@ -80,17 +81,24 @@ async def _grow(bus: "KafkaBus", partitions: Mapping[str, int]) -> None:
     await _until_as_wanted(bus)
 
 
-async def _shrink(bus: "KafkaBus", before: int, url: str) -> None:
-    """Dead letters stay: their topic keeps its partitions, and what lies beyond the lanes is moved
-    to the first one."""
+async def _require_empty(bus: "KafkaBus", before: int) -> None:
     frames = await bus.call(bus.unsealed, range(before))
     if frames:
         raise BusNotEmpty(bus.address.reports, frames)
+
+
+async def _shrink(bus: "KafkaBus", before: int, url: str, lock: "Conn") -> None:
+    """Dead letters stay: their topic keeps its partitions, and what lies beyond the lanes is moved
+    to the first one."""
+    await _require_empty(bus, before)
     for lane in range(bus.lanes, before):
         async for page in bus.dead_letters(lane):
             for letter in page:
                 await bus.keep_dead_letter(0, letter.payload, letter.reason)
             await bus.call(bus.link.forget, bus.address.dead, lane, int(page[-1].id))
+    # Who was stopped meanwhile (Ctrl-Z) has no lock any more, and finds processes at work.
+    await asked(lock.fetchval("select 1"))
+    await _require_empty(bus, before)
     await bus.call(bus.link.delete, bus.address.reports)
     await _until_as_wanted(bus)
     await _begin_anew(bus, url)

@@ -264,12 +264,6 @@ select
     (select extract(epoch from now() - sealed_at)::double precision from newest) as idle_s,
     (select batch_id - $2::bigint from newest) as batches;
 
--- name: end_when_silent
--- The server ends this session, and frees its lock, after so many milliseconds ($1) without a question.
-select set_config(name, $1, false)
-from unnest(array['idle_session_timeout', 'idle_in_transaction_session_timeout']) as wanted (name)
-where current_setting(name, true) is not null;
-
 -- name: free_nonces
 -- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
 -- What another transaction did (of a stranger, or of a journal that was lost) needs its own no more:

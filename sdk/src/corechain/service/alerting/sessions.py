@@ -70,7 +70,7 @@ class AlertSessions:
                     self._fired.set()
                 return False  # one look a turn: what is wrong changes outside
 
-            await until_woken(step, self.changed, self.every_s)
+            await connection.hold(until_woken(step, self.changed, self.every_s))
 
     async def send(self, name: str, url: str) -> None:
         target, secret = target_of(url, self.sender), self.receivers.secret
@@ -78,4 +78,5 @@ class AlertSessions:
         lock = f"{self.owner} {target.hex()}"
         async with writer(self.database_url, lock) as connection, async_client() as http:
             sender = Sender(Webhooks(connection, target), url, name, secret, http, count)
-            await until_woken(sender.step, self._fired.heard_by(name), self.poll_s)
+            sending = until_woken(sender.step, self._fired.heard_by(name), self.poll_s)
+            await connection.hold(sending)
