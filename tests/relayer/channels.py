@@ -27,6 +27,7 @@ BLOCK_GAS = 30_000_000
 """Anvil's block, as Ethereum had it for long."""
 ROOM = 2**40
 """Gas of a block that holds whatever is put into it."""
+TOP_UP = "topUp((address,address,address,uint32,uint40,bytes5),uint88)"
 CALL_GAS = 300_000
 ASKED_AT_ONCE = 250
 
@@ -80,6 +81,11 @@ class OpenChannel:
         approve(self.chain, DEPOSIT)
         self.chain.send("StateChannels", self.opening(), ADMIN)
         return self
+
+    def top_up(self) -> None:
+        """By one base unit."""
+        approve(self.chain, 1)
+        self.chain.send("StateChannels", call(TOP_UP, [TERMS, "uint88"], [self.values, 1]), ADMIN)
 
     def digest(self, version: int, balance_a: int) -> bytes:
         domain = state_domain(self.chain.deployment.chain_id, self.contract)

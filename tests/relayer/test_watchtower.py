@@ -5,7 +5,7 @@ given an open channel
     it is answered with the newest stored one before the deadline
     and evidence that comes after the challenge still counts
   when evidence is not signed by both, for no open channel, or older
-    it is refused by name, or not stored
+    it is refused by name, or not stored; what a newer block may allow is looked up before
 """
 
 from typing import Any
@@ -157,10 +157,15 @@ def test_bad_evidence_is_refused_by_name(
 
 
 def test_a_channel_that_cannot_be_looked_up_is_not_called_unknown(
-    start: Start, chain: Chain, anvil_server: AnvilServer
+    start: Start, chain: Chain, channel: OpenChannel, anvil_server: AnvilServer
 ) -> None:
-    tower = start("watchtower", RELAYER_WATCHTOWER_KEY=WATCHTOWER_KEY, RELAYER_RPC_TIMEOUT_S="2")
-    nobodys = OpenChannel(chain, secp(11), secp(12)).signed(1, 1)
+    """And a state of a top-up is not refused because the tower has not looked since."""
+    seldom = {"RELAYER_RPC_TIMEOUT_S": "2", "RELAYER_POLL_S": "60"}
+    tower = start("watchtower", RELAYER_WATCHTOWER_KEY=WATCHTOWER_KEY, **seldom)
+    assert deposit(tower, channel.signed(1, DEPOSIT)).json() == {"stored": True}
+    channel.top_up()
+    assert deposit(tower, channel.signed(2, DEPOSIT + 1)).json() == {"stored": True}
+    nobodys = OpenChannel(chain, secp(11), secp(12), salt=b"\3" * 5).signed(1, 1)
     with frozen(anvil_server):
         answer = post(tower, nobodys)
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "Unavailable")

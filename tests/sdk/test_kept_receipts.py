@@ -179,6 +179,7 @@ class World:
 
     bond: tuple[int, ...] = (0, 10**18, 500, 0, 0, 0)
     until: int = 2**40 - 1
+    assignee: str = "0x" + "01" * 20
     time: int = NOW
     now: float = 0.0
     asked: int = 0
@@ -198,7 +199,12 @@ class World:
 
     def call(self, contract: str, function: str, *arguments: object) -> Any:
         self.asked += 1
-        said = {"challengeWindow": WINDOW_S, "bondOf": self.bond, "receiptSignerUntil": self.until}
+        said = {
+            "challengeWindow": WINDOW_S,
+            "bondOf": self.bond,
+            "receiptSignerUntil": self.until,
+            "assigneeOf": self.assignee,
+        }
         return said[function]
 
     def checks(self) -> ReceiptChecks:
@@ -229,7 +235,7 @@ def test_a_receipt_of_a_named_signer_is_good_and_asked_about_once() -> None:
     assert world.asked == asked
     world.now += KEPT_S + 1
     checks.check(receipt())
-    assert world.asked == asked + 2
+    assert world.asked == asked + 3
 
 
 @pytest.mark.parametrize(
@@ -237,6 +243,8 @@ def test_a_receipt_of_a_named_signer_is_good_and_asked_about_once() -> None:
     [
         ({"bond": (0, 0, 500, 0, 0, 0)}, ReceiptUnsecured),
         ({"bond": (0, 10**18, 501, 0, 0, 0)}, ReceiptUnsecured),
+        ({"assignee": "0x" + "00" * 20}, ReceiptUnsecured),
+        ({"bond": (0, 10**18, 500, NOW + 3_600 + WINDOW_S // 2, 0, 0)}, ReceiptUnsecured),
         ({"until": 0}, UnknownReceiptSigner),
         ({"until": NOW + 3_599}, UnknownReceiptSigner),
         ({"time": NOW + 3_601 + WINDOW_S // 2}, ReceiptOutOfRange),
@@ -250,8 +258,17 @@ def test_a_receipt_that_the_chain_does_not_stand_behind(
         World(**changes).checks().check(receipt())
 
 
-def test_a_dismissed_signers_earlier_receipts_are_good() -> None:
+def test_what_a_dismissed_signer_or_a_lane_promised_before_it_closed_is_good() -> None:
     World(until=NOW + 3_600).checks().check(receipt())
+    World(bond=(0, 10**18, 500, NOW + 3_601 + WINDOW_S // 2, 0, 0)).checks().check(receipt())
+
+
+def test_a_file_says_until_when_a_bond_that_is_withdrawn_answers_for_it() -> None:
+    for ends, word in ((NOW + 3_601, "ReceiptUnsecured"), (NOW + 3_602, "promised")):
+        world = World(bond=(0, 10**18, 500, ends, 0, 0))
+        found = world.checks().standing(kept())
+        assert found.word.startswith(word)
+        assert found.demandable_until == ends - 1
 
 
 # ---------------------------------------------------------------------- files

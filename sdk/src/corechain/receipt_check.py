@@ -21,6 +21,7 @@ from corechain.receipts import KeptReceipt, ReceiptOutOfRange
 if TYPE_CHECKING:
     from corechain.reader import ChainReader
 
+FOREVER = 1 << 40
 KEPT_S = 30.0
 """What the chain said counts so long: a receipt a frame comes, and names change rarely."""
 
@@ -38,11 +39,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was seen of a (lane, bond, signer): until when it may sign (0: never), the chain's time,
+    """What was seen of a (lane, bond, signer): until when it may sign (0: never), whether the bond
+    answers for receipts, from when on it may be withdrawn (0: its lane is open), the chain's time,
     and the moment of the look."""
 
     until: int
     is_bonded: bool
+    ends: int
     now: int
     at: float
 
@@ -73,7 +76,8 @@ class ReceiptChecks:
 
     def _check(self, receipt: Receipt, signer: bytes) -> None:
         seen = self._seen(receipt, signer)
-        _require_answerable(receipt, signer, seen)
+        # A bond that is being withdrawn: what was promised before that leaves half a window to ask.
+        _require_answerable(receipt, signer, seen, self.window_s // 2)
         # Half a window: later than that no honest gateway promises; and a promise of long ago ends
         # before anybody has noticed.
         most_s = self.window_s // 2
@@ -85,7 +89,8 @@ class ReceiptChecks:
         """Of a receipt in a file, however old. Raises InvalidProof, HighS, InvalidSignature where
         it is none of its report, ChainUnavailable, WrongChain."""
         signer, receipt = kept.signer(self.domain), kept.proof.signed.receipt
-        seen, until = self._asked(receipt.lane, receipt.since, signer), self._ends(receipt)
+        seen = self._asked(receipt.lane, receipt.since, signer)
+        until = min(receipt.commit_by + self.window_s, seen.ends - 1 if seen.ends else FOREVER)
         try:
             _require_answerable(receipt, signer, seen)
         except ProtocolError as error:
@@ -95,9 +100,6 @@ class ReceiptChecks:
         is_due = seen.now > receipt.commit_by
         word = "can be demanded now" if is_due else "promised"
         return Standing(signer, word, True, until)
-
-    def _ends(self, receipt: Receipt) -> int:
-        return receipt.commit_by + self.window_s
 
     def _seen(self, receipt: Receipt, signer: bytes) -> _Seen:
         key = receipt.lane, receipt.since, signer
@@ -112,13 +114,18 @@ class ReceiptChecks:
         raw = head.get("timestamp") if isinstance(head, dict) else None
         bond = ask("DataBatches", "bondOf", lane)
         until = ask("DataBatches", "receiptSignerUntil", lane, since, signer)
-        is_bonded = int(bond[1]) > 0 and int(bond[2]) == since
-        return _Seen(int(until), is_bonded, quantity(raw, "a block's time", 40), at)
+        # Of a lane that the admin has closed the bond stands for a while, and answers for none.
+        is_assigned = int(str(ask("DataBatches", "assigneeOf", lane)), 16) != 0
+        is_bonded = is_assigned and int(bond[1]) > 0 and int(bond[2]) == since
+        now = quantity(raw, "a block's time", 40)
+        return _Seen(int(until), is_bonded, int(bond[3]), now, at)
 
 
-def _require_answerable(receipt: Receipt, signer: bytes, seen: _Seen) -> None:
-    """Raises ReceiptUnsecured, UnknownReceiptSigner."""
-    if not seen.is_bonded:
+def _require_answerable(receipt: Receipt, signer: bytes, seen: _Seen, spare_s: int = 1) -> None:
+    """`spare_s`: so long before a closed lane's bond may go a demand must be possible. Raises
+    ReceiptUnsecured, UnknownReceiptSigner."""
+    ends_first = 0 < seen.ends <= receipt.commit_by + spare_s
+    if not seen.is_bonded or ends_first:
         raise ReceiptUnsecured(receipt.lane, receipt.since)
     if receipt.commit_by > seen.until:
         raise UnknownReceiptSigner(receipt.lane, receipt.since, signer)

@@ -23,7 +23,7 @@ from corechain.protocol.errors import (
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable, StoreUnavailable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.body import headers_of, media_type, read_body
-from corechain_relayer.watchtower.channels import ChannelsView, Evidence, UnknownChannel
+from corechain_relayer.watchtower.channels import Channel, ChannelsView, Evidence, UnknownChannel
 from corechain_relayer.watchtower.consent import require_consent
 from corechain_relayer.watchtower.store import EvidenceStore
 
@@ -78,10 +78,7 @@ class EvidenceEndpoint:
         if media_type(headers_of(request.headers.raw)) != "application/json":
             raise UnsupportedMediaType("send application/json")
         evidence = parse_evidence(await read_body(request, BODY_LIMIT, BODY_TIMEOUT_S))
-        channel_id = evidence.state.channel_id
-        if channel_id not in self.follower.view.channels:
-            await self._look()
-        channel = self.follower.view.find(channel_id)
+        channel = await self._channel(evidence.state)
         evidence.check_values(channel)
         with _asking("the channel's parties cannot be asked now"):
             await require_consent(self.follower.rpc, evidence, channel, self.domain)
@@ -101,6 +98,14 @@ class EvidenceEndpoint:
         if version is None:
             raise UnknownChannel(channel_id)
         return JSONResponse({"version": version})
+
+    async def _channel(self, state: ChannelState) -> Channel:
+        """As it stands, as far as we followed it; looked up where that is less than the state is
+        of: an opening or a top-up may be in a newer block. Raises UnknownChannel, Unavailable."""
+        known = self.follower.view.channels.get(state.channel_id)
+        if known is None or state.balance_a > known.deposit:
+            await self._look()
+        return self.follower.view.find(state.channel_id)
 
     async def _look(self) -> None:
         """Raises Unavailable: a channel that cannot be looked up must not be called unknown."""
