@@ -274,6 +274,20 @@ def test_what_a_batch_has_is_committed_and_keeps_no_frame() -> None:
     assert list(batcher.parts()) == []
 
 
+def test_what_a_batch_has_that_nobody_can_show_is_taken_once_more() -> None:
+    batcher = open_window(1)
+    batcher.take()
+    batcher.clear()
+    again, new = report(DEVICES[0], 1), report(DEVICES[1], 1)
+    committed = {DEVICES[0]: SequenceWindow().with_seen(1, JOURNAL_WIDTH)}
+    placed = batcher.place(columns(again, new))
+    low = batcher.low_keys(placed, committed)
+    assert low == [again.pack()[:28]]
+    for outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
+        added = batcher.add("2", batcher.place(columns(again)), 101.0, committed, low)
+        assert added.reports(outcome) == [again]
+
+
 def test_sequences_learnt_from_the_journal_count_as_seen() -> None:
     batcher = Batcher(MAX_READINGS, MAX_AGE_S, DeviceTable(100))
     assert batcher.table.unknown(DEVICES) == set(DEVICES)

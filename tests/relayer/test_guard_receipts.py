@@ -7,6 +7,9 @@ given a report that is in no batch
   it is appended once and, when it does not come, again; sealed by our key
   of a device that we do not know, with a signature that is not its own, or while the bus is away:
     an alert, and nothing is appended
+given a report in a batch that the contract takes for no answer any more, and nobody for a fraud
+  it is looked for beside that batch, and comes again when no other one has it; not before it is
+    final that the batch's word was written over, or that another bond answers than in its time
   the aggregator is told of it before: which batches do not have it, and the key that the demand has
 """
 
@@ -19,17 +22,19 @@ from typing import Any
 import pytest
 from support.processes import PATIENCE_S
 
-from corechain.protocol.batch import Origin, seal
+from corechain.protocol.batch import RING_SIZE, Origin, seal
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
 from corechain.protocol.reading import DeviceId, Observation, SignedReport
-from corechain.protocol.receipts import receipt_subject
+from corechain.protocol.receipts import receipt_commitment, receipt_subject
 from corechain.service.database import create_pool
+from corechain.service.rpc import Block
 from corechain_relayer.aggregator.readmission import KEY_BYTES, search_files
 from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, open_frame
 from corechain_relayer.guard import resending
 from corechain_relayer.guard.answers import Unanswerable
+from corechain_relayer.guard.buried import BuriedBatches
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.finding import ReportFinder
 from corechain_relayer.guard.library import Library
@@ -64,10 +69,12 @@ async def pool(database: str) -> AsyncIterator[Any]:
         yield found
 
 
+KNOWN = {secp(n).identity.device: secp(n).identity for n in (1, 2)}
+
+
 def file_of(*reports: SignedReport) -> bytes:
-    identities = {secp(n).identity.device: secp(n).identity for n in (1, 2)}
     origin = Origin(1, ZERO26, ZERO26, 31_337, bytes([5]) * 20)
-    return seal(origin, reports, identities, {}).data_file
+    return seal(origin, reports, KNOWN, {}).data_file
 
 
 def lookalike(key: bytes) -> Observation:
@@ -293,7 +300,7 @@ async def test_nothing_comes_again_while_a_file_that_may_have_it_is_missing(
     await seen(pool, wanted)
     missing = await batch(pool, tmp_path, 1, None)
     finder, sending = ReportFinder(pool, tmp_path), resender(pool, bus, secp(1).identity)
-    answers = ReceiptAnswers(finder, Library(tmp_path), sending)
+    answers = answering(finder, sending)
     with pytest.raises(Unanswerable, match="1 data files"):
         _ = [found async for found in answers.candidates(demanded(wanted))]
     assert bus.frames == []
@@ -301,6 +308,85 @@ async def test_nothing_comes_again_while_a_file_that_may_have_it_is_missing(
     with pytest.raises(Unanswerable, match="on the bus again"):
         _ = [found async for found in answers.candidates(demanded(wanted))]
     assert await sending.demanded.among([wanted.pack()[:KEY_BYTES]]) == {wanted.pack()[:28]: [1]}
+
+
+@dataclass
+class Blocks:
+    """Each was made in the second of its number."""
+
+    async def block(self, number: int) -> Block:
+        return Block(number, bytes(32), bytes(32), number, 1)
+
+
+def answering(finder: ReportFinder, sending: Resender) -> ReceiptAnswers:
+    blocks: Any = Blocks()
+    buried = BuriedBatches(finder.pool, blocks)
+    return ReceiptAnswers(finder, Library(finder.folder), buried, sending)
+
+
+async def sealed(pool: Any, folder: Path, number: int, *reports: SignedReport) -> bytes:
+    """A batch as its own file has it, committed and final in block 50."""
+    made = seal(Origin(number, ZERO26, ZERO26, 31_337, bytes([5]) * 20), reports, KNOWN, {})
+    await pool.execute(
+        """with b as (insert into batch values ($1, $2, 1, 1, 0, 1, 10))
+           insert into intent (queue, key, target, calldata, state, block_number)
+           values ('lane-0', 'batch:' || $1::bigint, $3, '', 'final', 50)""",
+        number,
+        made.commitment,
+        bytes(20),
+    )
+    (folder / f"{made.commitment.hex()}.ccdf").write_bytes(made.data_file)
+    return made.commitment
+
+
+async def shown(answers: ReceiptAnswers, demand: OpenDemand) -> tuple[list[int], str]:
+    """Batches that were tried for it, and why none was taken."""
+    tried: list[int] = []
+    try:
+        async for found in answers.candidates(demand):
+            tried += [witness.batch_id for witness in found.witnesses]
+    except Unanswerable as error:
+        return tried, error.reason
+    return tried, ""
+
+
+async def test_what_only_a_batch_has_that_nobody_can_show_comes_again(
+    pool: Any, tmp_path: Path
+) -> None:
+    wanted, other, bus = report(), Sensor(secp(2), DOMAIN).report(), Bus()
+    await seen(pool, wanted)
+    old = await sealed(pool, tmp_path, 7, wanted)
+    answers = answering(ReportFinder(pool, tmp_path), resender(pool, bus, secp(1).identity))
+    demand = demanded(wanted)  # of a bond of second 0: the batch is of its time
+    assert await shown(answers, demand) == ([7], "not committed")
+    await sealed(pool, tmp_path, 7 + RING_SIZE - 1, other)
+    assert await shown(answers, demand) == ([7], "not committed")
+    await pool.execute("update batch set block_number = 9 where batch_id = 7")
+    await pool.execute("delete from intent where key = 'batch:7'")  # pruned
+    await sealed(pool, tmp_path, 7 + 2 * RING_SIZE, other)
+    assert await shown(answers, demand) == ([7], "not in a batch")
+    key = wanted.pack()[:KEY_BYTES]
+    assert await DemandedReports(pool).among([key]) == {key: [7 + 2 * RING_SIZE]}
+    assert len(bus.frames) == 1
+    again = await sealed(pool, tmp_path, 9 + 2 * RING_SIZE, wanted)
+    assert again != old
+    # Found beside the first one, and found alone once that is known to be none.
+    tried, _ = await shown(answers, demand)
+    assert tried[-1] == 9 + 2 * RING_SIZE
+    assert len(bus.frames) == 1
+
+
+async def test_a_batch_of_an_earlier_bond_is_no_answer_and_no_fraud(
+    pool: Any, tmp_path: Path
+) -> None:
+    wanted, bus = report(), Bus()
+    await seen(pool, wanted)
+    await sealed(pool, tmp_path, 7, wanted)
+    answers = answering(ReportFinder(pool, tmp_path), resender(pool, bus, secp(1).identity))
+    for since, reason in ((50, "not committed"), (51, "not in a batch")):
+        bond = replace(demanded(wanted), commitment=receipt_commitment(0, since))
+        assert await shown(answers, bond) == ([7], reason)
+    assert len(bus.frames) == 1
 
 
 def test_an_operator_is_told_which_report_is_demanded() -> None:

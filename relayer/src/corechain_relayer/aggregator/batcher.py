@@ -109,15 +109,19 @@ class Batcher:
         odd = np.flatnonzero(~self._in_order(rows, words(columns.sequences)))
         return Placed(columns, rows, odd, set(self.table.devices(np.unique(rows[odd]))))
 
-    def stale_keys(self, placed: Placed) -> list[bytes]:
-        """The reports, as device ‖ sequence, that are too far below what was taken to be known."""
-        columns, following = placed.columns, self.table.following
-        stale = [
+    def low_keys(self, placed: Placed, committed: Windows) -> list[bytes]:
+        """The reports, as device ‖ sequence, that are too far below what was taken to be known, or
+        known to be in a batch: what is demanded on chain may come all the same."""
+        columns, following, none = placed.columns, self.table.following, SequenceWindow()
+        devices = self.table.devices(placed.rows[placed.odd])
+        low = [
             index
-            for index in placed.odd.tolist()
+            for index, device in zip(placed.odd.tolist(), devices, strict=True)
             if int(following[placed.rows[index]]) - 1 - columns.sequences[index] > JOURNAL_WIDTH
+            or committed.get(device, none).look(columns.sequences[index], JOURNAL_WIDTH)
+            is Seen.REPLAYED
         ]
-        return [columns.report_bytes(index)[:KEY_BYTES] for index in stale]
+        return [columns.report_bytes(index)[:KEY_BYTES] for index in low]
 
     def add(
         self,
@@ -128,7 +132,8 @@ class Batcher:
         readmitted: Container[bytes] = (),
     ) -> Added:
         """Takes a frame's reports. `committed`: windows of the devices that are out of order.
-        `readmitted`: reports (device ‖ sequence) that are in no batch, however low they are.
+        `readmitted`: reports (device ‖ sequence) that are in no batch that can answer for them,
+        however low they are.
 
         The window keeps the frame's id only when it keeps something of the frame: any other frame
         the caller may acknowledge at once, what it repeats is durable without it.
@@ -270,7 +275,7 @@ class _Judge:
         held = self._bodies.get((row, sequence))
         if held is not None:
             return Outcome.DUPLICATE if held == _body(columns, index) else Outcome.CONFLICTING
-        if seen is Seen.REPLAYED:
+        if seen is Seen.REPLAYED and not is_readmitted:
             return Outcome.COMMITTED
         self._see(columns, index, row)
         return Outcome.ACCEPTED

@@ -1,9 +1,9 @@
 """Lets in what is demanded on chain, however far below its device's newest sequence it is.
 
 So far below nobody remembers sequences, and a report in two batches is a fraud. So one is let in
-when no batch has it: the guard has looked through all files, and named the batches; those since are
-looked through here, where the only writer of the lane stands still meanwhile. What is not in the
-journal yet is in the batcher, which looks there itself.
+when no batch has it, or one alone that nobody can show any more: the guard has looked through all
+files, and named the batches; those since are looked through here, where the only writer of the lane
+stands still meanwhile. What is not in the journal yet is in the batcher, which looks there itself.
 """
 
 import asyncio

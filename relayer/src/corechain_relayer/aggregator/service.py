@@ -191,7 +191,7 @@ class Aggregator:
         placed = self.batcher.place(checked.good, checked.rows)
         committed = await self.devices.sequences(placed.devices) if placed.devices else {}
         # Nothing may be sealed between this look and `add`: what is being sealed is still held.
-        readmitted = await self.readmission.among(self.batcher.stale_keys(placed))
+        readmitted = await self.readmission.among(self.batcher.low_keys(placed, committed))
         added = self.batcher.add(checked.id, placed, time.monotonic(), committed, readmitted)
         accepted = added.count(Outcome.ACCEPTED)
         if accepted < len(checked.good):

@@ -50,6 +50,13 @@ class ReportFinder:
         self._fresh.discard(demand.id)
         return self._found.get(demand.id)
 
+    async def find_beside(self, demand: OpenDemand, useless: bytes) -> bytes | None:
+        """The same, of all batches but one that has it and is no answer."""
+        self._searched.setdefault(demand.id, set()).add(useless)
+        self._found.pop(demand.id, None)
+        self._fresh.discard(demand.id)
+        return await self.find(demand)
+
     async def find_all(self, demands: Collection[OpenDemand]) -> None:
         """Looks for many, so that the next `find` of each knows: the journal is asked once, each
         file is read once. Raises StoreUnavailable."""

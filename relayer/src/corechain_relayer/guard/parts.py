@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from corechain.deployment import Deployment
 from corechain.service.rpc import Questions
 from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.buried import BuriedBatches
 from corechain_relayer.guard.chain import DisputesContract, first_block_since
 from corechain_relayer.guard.demands import DemandsView
 from corechain_relayer.guard.finding import ReportFinder
@@ -52,7 +53,8 @@ async def new_guard(
     window_s = await contract.answer_window()
     folder = parts.settings.data_dir
     library = Library(folder)
-    receipts = ReceiptAnswers(ReportFinder(parts.pool, folder), library, parts.resender)
+    finder, buried = ReportFinder(parts.pool, folder), BuriedBatches(parts.pool, parts.rpc)
+    receipts = ReceiptAnswers(finder, library, buried, parts.resender)
     return Guard(
         await _follower(parts, window_s),
         Trials(contract, parts.registry, library, receipts),

@@ -1,8 +1,9 @@
 """Answers demands for reports of receipts: what is in a batch is shown, what is lost comes again.
 
 The log of the demand holds the whole report, so a relayer that lost it (an older backup, a dead
-letter, a stolen gateway key) puts it on the bus, waits for its batch, and answers with that. Every
-step is found again from chain, journal and files: nothing is remembered but what was looked at.
+letter, a stolen gateway key) puts it on the bus, waits for its batch, and answers with that; and so
+it does where the batch has left the ring. Every step is found again from chain, journal and files:
+nothing is remembered but what was looked at.
 """
 
 from bisect import bisect_left
@@ -15,6 +16,7 @@ from corechain.protocol.evidence import Demand, Evidence
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.guard.answers import BatchData, Unanswerable
+from corechain_relayer.guard.buried import BuriedBatches
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.finding import ReportFinder
 from corechain_relayer.guard.library import Library
@@ -31,6 +33,7 @@ class ReceiptAnswers:
 
     finder: ReportFinder
     library: Library
+    buried: BuriedBatches
     resender: Resender | None = None
 
     async def look(self, demands: Collection[OpenDemand]) -> None:
@@ -53,8 +56,11 @@ class ReceiptAnswers:
         the device is revoked or the admin has closed the lane. Raises Unanswerable where neither is
         taken yet, TransportError."""
         commitment = await self.finder.find(demand)
-        if commitment is not None:
+        while commitment is not None:
             yield inclusion(demand, await self.library.batch(commitment))
+            if not await self.buried.has(commitment, demand):
+                break
+            commitment = await self.finder.find_beside(demand, commitment)
         yield Evidence()
         if commitment is not None:
             name = f"0x{commitment.hex()}"

@@ -1,0 +1,42 @@
+"""Batches that the contract takes for no receipt's answer any more, and that harm nobody either.
+
+A word of the ring that was written over, and a batch of an earlier bond, can be shown neither as an
+answer nor as one of two batches with one report. So a report in such a batch may be committed once
+more. Who signs with a stolen key of receipts could else demand what was committed long ago.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from corechain.protocol.batch import RING_SIZE, lane_of
+from corechain.service.database import asked
+from corechain.service.rpc import Questions
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.journal.sql import query
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+SINCE = slice(2, 7)
+"""Where a receipt's demand has the second of its bond (`receipt_commitment`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuriedBatches:
+    """By what is final alone: no reorg may bring such a batch back beside the other one."""
+
+    pool: "Database"
+    rpc: Questions
+
+    async def has(self, commitment: bytes, demand: OpenDemand) -> bool:
+        """Whether our batch with this commitment is one of them, for a demand by a receipt. Raises
+        StoreUnavailable, NodeUnavailable."""
+        row = await asked(self.pool.fetchrow(query("final_batch"), commitment, RING_SIZE))
+        if row is None:
+            return False
+        if row["is_written_over"]:
+            return True
+        block = await self.rpc.block(row["block_number"])
+        since = int.from_bytes(demand.commitment[SINCE], "big")
+        is_of_its_lane = lane_of(row["batch_id"]) == lane_of(demand.batch_id)
+        return is_of_its_lane and block is not None and block.timestamp < since
