@@ -12,6 +12,8 @@ given each of them as it runs in production, on a model chain, store, nodes and 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -122,18 +124,21 @@ def test_each_mutant_is_a_change_of_the_code_as_it_is_now() -> None:
 # ---------------------------------------------------------------------- what it has found
 
 
-def quiet_lane(confirmed: int) -> LaneStory:
+@contextmanager
+def quiet_lane(confirmed: int = 0) -> Iterator[LaneStory]:
     """Intents confirmed one by one, each in a block of its own, on a chain without faults."""
-    story = LaneStory(World(1))
-    story.policy = story.submitter.policy = replace(story.policy, ordered=True, in_flight=2)
-    for number in range(1, confirmed + 1):
-        story.tables.insert(f"batch:{number}", b"b%d" % number)
-        story.work()
-        story.mine(1)
-        story.work()
-    states = [row.intent.state for row in story.tables.rows.values()]
-    assert states == [State.CONFIRMED] * confirmed
-    return story
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = LaneStory(world)
+        story.policy = story.submitter.policy = replace(story.policy, ordered=True, in_flight=2)
+        for number in range(1, confirmed + 1):
+            story.tables.insert(f"batch:{number}", b"b%d" % number)
+            story.work()
+            story.mine(1)
+            story.work()
+        states = [row.intent.state for row in story.tables.rows.values()]
+        assert states == [State.CONFIRMED] * confirmed
+        yield story
 
 
 @pytest.mark.parametrize("action", [Unbind, GiveUp])
@@ -141,9 +146,7 @@ def test_what_can_never_land_is_halted_when_the_process_dies(
     action: type[Unbind] | type[GiveUp],
 ) -> None:
     """Queued without its halt it would get a new nonce, above what came after it."""
-    world = World(1)
-    with virtual(world, MODULES, TWINS):
-        story = quiet_lane(0)
+    with quiet_lane() as story:
         story.node.faults.refusal = "intrinsic gas too low"
         story.tables.insert("batch:1", b"b1")
         story.work(rounds=1)
@@ -158,9 +161,7 @@ def test_what_can_never_land_is_halted_when_the_process_dies(
 
 def test_a_node_on_the_fork_before_does_not_clear_the_doubt_of_a_reorg() -> None:
     """All that was confirmed stands there: it would be believed until the blocks are final."""
-    world = World(1)
-    with virtual(world, MODULES, TWINS):
-        story = quiet_lane(2)
+    with quiet_lane(2) as story:
         watch, old = story.submitter.watch, story.chain.now
         story.chain.reorganise(1, keep=False)
         look = run(watch.look())
@@ -173,9 +174,7 @@ def test_a_node_on_the_fork_before_does_not_clear_the_doubt_of_a_reorg() -> None
 
 def test_nothing_is_confirmed_while_older_confirmations_are_in_doubt() -> None:
     """It would stand, and vouch for blocks below it that are on no chain any more."""
-    world = World(1)
-    with virtual(world, MODULES, TWINS):
-        story = quiet_lane(1)
+    with quiet_lane(1) as story:
         story.tables.insert("batch:2", b"b2")
         story.work()
         old = story.chain.now
@@ -243,9 +242,7 @@ def test_a_batch_that_a_reorg_leaves_without_its_registration_is_judged_anew() -
 def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_need_it() -> None:
     """It was signed in good faith, a reorg took what it rests on, and all pools have forgotten it:
     its nonce was never spent, and everything after it waited for ever."""
-    world = World(1)
-    with virtual(world, MODULES, TWINS):
-        story = quiet_lane(0)
+    with quiet_lane() as story:
         story.policy = replace(story.policy, ordered=False, rewanted=True)
         story.submitter.policy = story.policy
         story.tables.is_void_at_once = True
@@ -255,7 +252,9 @@ def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_n
         story.chain.pool.clear()
         story.node.takes = lambda fork, payload: payload != b"b1"
         story.chain.takes = lambda payload, block, earlier: payload != b"b1"
-        story.world.now += 60
+        story.world.now += 1.5 * story.policy.bump_after_s
+        story.work()
+        assert story.tables.rows[1].intent.state is State.PENDING, "another pool may have it yet"
         for _ in range(10):
             story.world.now += 6
             story.work()
@@ -266,8 +265,7 @@ def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_n
 
 def test_a_commit_that_another_transaction_has_done_holds_up_nothing_at_a_fee_of_before() -> None:
     """Its replacement reverts: its nonce is spent on nothing, at the fee of a replacement."""
-    with virtual(World(1), MODULES, TWINS):
-        story = quiet_lane(0)
+    with quiet_lane() as story:
         story.tables.insert("batch:1", b"b1")
         story.work()
         story.chain.base_fee = 1_000
@@ -355,8 +353,7 @@ def test_a_demand_is_in_a_block_before_its_window_is_over_whatever_fees_do() -> 
 
 @pytest.mark.parametrize(("left", "filled"), [(1, 0), (10**12, 1)])
 def test_a_nonce_of_nobody_is_filled_within_the_budget_of_the_day(left: int, filled: int) -> None:
-    with virtual(World(1), MODULES, TWINS):
-        story = quiet_lane(0)
+    with quiet_lane() as story:
         story.tables.insert("batch:1", b"b1")
         blocked, purse = story.tables.rows[1].intent, Purse(Spending(), left)
         run(story.submitter._do(Fill(blocked, 0, Fees(10, 1)), purse))
