@@ -77,7 +77,7 @@ class LaneStory(Operators, Resting, Healing):
 
     def start(self) -> Submitter:
         """A new process, or a new session of one: it knows the journal alone."""
-        journal = ModelJournal(self.world, self.chain, self.tables, self.known)
+        journal = self.new_journal()
         signer = ModelSigner(self.world, self.known, self.rules)
         metrics = Counted(self.world)
         parts = (journal, self.node, signer, self.settled, self.policy, metrics)
@@ -85,6 +85,9 @@ class LaneStory(Operators, Resting, Healing):
         if self.COMMITS:
             submitter.grounds = self.footing()
         return submitter
+
+    def new_journal(self) -> ModelJournal:
+        return ModelJournal(self.world, self.chain, self.tables, self.known)
 
     def restart(self) -> None:
         self.down = False

@@ -259,7 +259,7 @@ class Known:
     def sent(self, attempt: Attempt, payload: bytes, said: str) -> None:
         self.sends.setdefault(attempt.hash, []).append(self.world.now)
         if said:
-            self._refused(attempt, said)
+            self._refused(attempt, said, fills=not payload)
             return
         taken = self.by_nonce.setdefault(attempt.nonce, [])
         taken.append((attempt, payload))
@@ -267,8 +267,9 @@ class Known:
         if len(others) > 1:
             raise Violation("I6", f"nonce {attempt.nonce} was sent for {sorted(others)}")
 
-    def _refused(self, attempt: Attempt, said: str) -> None:
-        if "underpriced" in said or "base fee" in said:
+    def _refused(self, attempt: Attempt, said: str, fills: bool) -> None:
+        # What fills a nonce and is invalid is signed anew, too: nothing else can take its place.
+        if "underpriced" in said or "base fee" in said or (fills and "intrinsic" in said):
             self.underpriced.add(attempt.hash)
         for words, name in REFUSALS:
             if words in said:

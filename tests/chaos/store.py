@@ -15,6 +15,9 @@ from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
 
+FAR = 1 << 62
+"""Of what is in no hurry."""
+
 
 def fenced(world: World, name: str) -> Effect:
     """A write of whoever works now, through the pool: no lock is needed for it."""
@@ -74,13 +77,13 @@ class ModelJournal(IntentJournal):
         self._fence("read")
         intents = [row.intent for row in self.tables.rows.values() if row.intent.state in OPEN]
         waiting = [i for i in intents if i.state is State.QUEUED]
+        pending = [i for i in intents if i.state is State.PENDING]
         if ordered:
-            turn = waiting[:queued]
-        else:
-            free = [i for i in waiting if i.halt is None and i.id not in paused]
-            turn = sorted(free, key=lambda i: (self.tables.rows[i.id].due, i.id))[:queued]
-        found = [i for i in intents if i.state is State.PENDING] + turn
-        return sorted(found, key=lambda intent: intent.id)
+            return sorted(pending + waiting[:queued], key=lambda intent: intent.id)
+        pending.sort(key=lambda i: (i.spent is not None, i.nonce))
+        free = [i for i in waiting if i.halt is None and i.id not in paused]
+        free.sort(key=lambda i: (self.tables.rows[i.id].due or FAR, i.id))
+        return pending + free[:queued]
 
     async def unfinished(self) -> bool:
         return any(row.intent.state in OPEN for row in self.tables.rows.values())
@@ -167,7 +170,7 @@ class ModelJournal(IntentJournal):
             row.old += row.intent.attempts
             self.tables.refused.update(attempt.hash for attempt in row.intent.attempts)
             changes = {"nonce": None, "attempts": (), "spent": None, "halt": None, "cancel": None}
-            self._set(intent.id, state=State.VOID, **changes)
+            self._set(intent.id, state=State.VOID, waits=None, **changes)
 
     async def record(self, signed: Sequence[tuple[Intent, Attempt]], sender: bytes) -> None:
         again = any(intent.attempts for intent, _ in signed)
@@ -182,8 +185,9 @@ class ModelJournal(IntentJournal):
     async def record_new(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
         with self._write("record"):
             number = self.tables.insert(intent.key, intent.calldata, intent.target)
-            if self.tables.rows[number].intent.state is State.VOID:
-                self._set(number, state=State.QUEUED)
+            if self.tables.rows[number].intent.state not in (State.VOID, State.QUEUED):
+                raise StoreUnavailable(f"{intent.key} is there already, and under way")
+            self._set(number, state=State.QUEUED, failures=0, halt=None, bump=None, cancel=None)
             stake = self._at_stake()
             self._record([(number, attempt)])
             self._check_budget(stake)
@@ -277,7 +281,7 @@ class ModelJournal(IntentJournal):
             return
         row.old += row.intent.attempts
         done = row.intent.failures + failures
-        changes = {"nonce": None, "attempts": (), "spent": None, "failures": done}
+        changes = {"nonce": None, "attempts": (), "spent": None, "failures": done, "waits": None}
         state = State.QUEUED if row.intent.cancel is None else State.VOID
         self._set(intent.id, state=state, cancel=None, **changes)
 
@@ -300,7 +304,8 @@ class ModelJournal(IntentJournal):
                 row = self.tables.rows[intent.id]
                 if row.intent.state in OPEN:
                     row.confirmed, row.transaction = receipt.block, receipt.hash
-                    self._set(intent.id, state=State.CONFIRMED, spent=None, halt=None)
+                    changes = {"spent": None, "halt": None, "waits": None}
+                    self._set(intent.id, state=State.CONFIRMED, **changes)
 
     async def unconfirm(self, blocks: Collection[BlockId]) -> list[str]:
         taken = []

@@ -24,6 +24,7 @@ from chaos.run import ALL, ROLES, simulate, simulate_all
 def test_seeds_count_for_the_code_that_has_played_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(long, "code", lambda: "this")
     kept = Kept(tmp_path / "state.json", 7, Cast(("submitter",)))
     assert kept.load() == Total.of()
     played = Total(3, 0.5, Counter({("submitter", "29 a reorg"): 2}), [(8, "submitter", "I3: so")])
@@ -36,8 +37,9 @@ def test_seeds_count_for_the_code_that_has_played_them(
 
 
 def test_a_seed_of_one_story_counts_for_no_run_where_it_is_a_story_of_each_role(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(long, "code", lambda: "this")
     kept = Kept(tmp_path / "state.json", 0, ALL)
     kept.keeper()(Total.of(6))
     assert Kept(kept.path, 0, Cast(ROLES, in_turn=True)).load() == Total.of()

@@ -12,8 +12,6 @@ given each of them as it runs in production, on a model chain, store, nodes and 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -40,9 +38,10 @@ from chaos.disputes import (
 )
 from chaos.duties import CALM_CAP
 from chaos.guard import GuardStory
-from chaos.lane import LaneStory, run
+from chaos.lane import run
 from chaos.mistakes import Mutant
 from chaos.mutants import MUTANTS
+from chaos.quiet import quiet_lane
 from chaos.run import MODULES, ROLES, TWINS, kept_seeds, simulate, simulate_all
 from chaos.world import Died, World, virtual
 from corechain.rpc_errors import RpcFailure
@@ -66,7 +65,7 @@ from corechain_relayer.submitter.plan import (
 from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.watchtower.standing import moot
 
-SAMPLE = 12
+SAMPLE = 8
 """Seeds, each a story of every role."""
 QUICK = (
     "gives all the same nonce",
@@ -122,23 +121,6 @@ def test_each_mutant_is_a_change_of_the_code_as_it_is_now() -> None:
 
 
 # ---------------------------------------------------------------------- what it has found
-
-
-@contextmanager
-def quiet_lane(confirmed: int = 0) -> Iterator[LaneStory]:
-    """Intents confirmed one by one, each in a block of its own, on a chain without faults."""
-    world = World(1)
-    with virtual(world, MODULES, TWINS):
-        story = LaneStory(world)
-        story.policy = story.submitter.policy = replace(story.policy, ordered=True, in_flight=2)
-        for number in range(1, confirmed + 1):
-            story.tables.insert(f"batch:{number}", b"b%d" % number)
-            story.work()
-            story.mine(1)
-            story.work()
-        states = [row.intent.state for row in story.tables.rows.values()]
-        assert states == [State.CONFIRMED] * confirmed
-        yield story
 
 
 @pytest.mark.parametrize("action", [Unbind, GiveUp])

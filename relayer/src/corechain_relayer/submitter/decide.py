@@ -84,6 +84,8 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     allowed = _of_chain(planned, look, urgent, now)
     actions = [*first, *(_undearer(action, memory) for action in allowed)]
     actions = [action for action in actions if is_harmless(action, look.weak)]
+    # What could not be filled a moment ago cannot be now: rounds without an end would ask for it.
+    actions = [a for a in actions if not isinstance(a, Fill) or a.intent.id not in resting]
     if look.is_paused:
         actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still

@@ -140,13 +140,15 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A node did not take a transaction. `was_sent`: one of the intent's was taken before."""
+    """A node did not take a transaction. `was_sent`: one of the intent's was taken before. `fills`:
+    the intent only spends a nonce, which all above it waits for."""
 
     intent_id: int
     attempt: bytes
     failure: RpcFailure
     said: str
     was_sent: bool
+    fills: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +246,11 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
 
 def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
     number, attempt, failure = refused.intent_id, frozenset({refused.attempt}), refused.failure
-    if failure in INVALID and not refused.was_sent:
+    if failure in INVALID and not refused.was_sent and not refused.fills:
         return replace(memory, invalid={**memory.invalid, number: refused.said})
-    if failure in TOO_CHEAP:
+    # What fills a nonce is never given up, as the same would be signed in its place: with the gas
+    # of a later moment a node may take it.
+    if failure in TOO_CHEAP or (failure in INVALID and refused.fills):
         # The newest word counts: else what one node finds too dear and another too cheap would wait
         # for ever.
         too_dear = memory.too_dear - attempt

@@ -152,5 +152,6 @@ class Outgoing:
     def _refused(self, action: Send, failure: RpcFailure, said: str) -> None:
         intent = action.intent
         was_sent = any(attempt.sent_at for attempt in intent.attempts)
+        fills = intent.key.startswith(NOTHING)
         say_waits(intent, failure.value, said)
-        self.learn(Refused(intent.id, action.attempt.hash, failure, said, was_sent))
+        self.learn(Refused(intent.id, action.attempt.hash, failure, said, was_sent, fills))

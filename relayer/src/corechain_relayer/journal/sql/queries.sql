@@ -39,12 +39,14 @@ insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
 on conflict (key) do nothing;
 
 -- name: begin_intent
--- An intent that is wanted now, whatever was before: a void one of the same key begins again.
+-- An intent that is wanted now, whatever was before: a void one of the same key begins again. So does
+-- what only fills a nonce ('nothing:…') and is bound to none: it is wanted because nothing else fills it.
 with begun as (
     insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
     on conflict (key) do update set state = 'queued', ended_because = null, failures = 0,
+                                    halt_kind = null, halt_reason = null, halted_at = null,
                                     created_at = now()
-    where intent.state = 'void'
+    where intent.state = 'void' or (intent.state = 'queued' and starts_with(intent.key, 'nothing:'))
     returning id
 ), forgotten as (
     delete from wish using begun where wish.intent_id = begun.id
@@ -241,11 +243,11 @@ with wanted as (
 select key from wanted where is_new;
 
 -- name: attempts_of
--- Signed transactions of some intents under their present nonces, oldest first.
+-- Signed transactions of some intents under their present nonces, oldest first, whatever clocks say.
 select a.intent_id, a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_at, a.sent_at,
        a.cancels
 from attempt a join intent i on i.id = a.intent_id and i.nonce = a.nonce
-where a.intent_id = any($1::bigint[]) and not a.refused order by a.signed_at;
+where a.intent_id = any($1::bigint[]) and not a.refused order by a.place;
 
 -- name: unfinished
 -- Whether something of a queue is in no block yet.
@@ -313,7 +315,8 @@ insert into attempt (sender, intent_id, hash, nonce, raw, max_fee, priority_fee,
 select $1, * from unnest($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[],
                          $7::bigint[], $8::double precision[], $9::boolean[])
 on conflict (hash) do update
-set intent_id = excluded.intent_id, refused = false, signed_at = excluded.signed_at, sent_at = null;
+set intent_id = excluded.intent_id, refused = false, signed_at = excluded.signed_at, sent_at = null,
+    cancels = excluded.cancels, place = excluded.place;
 
 -- name: refuse_attempts
 -- No node took what was signed for an intent under this nonce.

@@ -24,7 +24,7 @@ select id from intent where transaction = $2 limit 1;
 -- name: all_attempts
 -- Everything that was signed for an intent, oldest first.
 select hash, sender, nonce, max_fee, priority_fee, signed_at, sent_at, refused, cancels
-from attempt where intent_id = $1 order by signed_at;
+from attempt where intent_id = $1 order by place;
 
 -- name: lock_transaction
 -- An intent that is not changed by anybody else until this transaction ends.
@@ -50,7 +50,7 @@ on conflict (intent_id, kind) do nothing;
 insert into wish (intent_id, kind, hash, reason)
 select a.intent_id, 'bump', a.hash, $2 from attempt a join intent i on i.id = a.intent_id
 where a.intent_id = $1 and a.nonce = i.nonce and not a.refused
-order by a.signed_at desc limit 1
+order by a.place desc limit 1
 on conflict (intent_id, kind) do update
 set hash = excluded.hash, reason = excluded.reason, made_at = now()
 returning hash;
@@ -87,7 +87,7 @@ from queue_look where queue = $1;
 -- Whose transaction a nonce of a sender is.
 select i.key, i.state from attempt a join intent i on i.id = a.intent_id
 where a.sender = $1 and a.nonce = $2 and not a.refused and i.state <> 'void'
-order by a.signed_at desc limit 1;
+order by a.place desc limit 1;
 
 -- name: queue_health
 -- The oldest intent of a queue that is in no block, its age and what it waits for; the lowest nonce
