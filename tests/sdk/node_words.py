@@ -2,8 +2,9 @@
 
 From the sources and logs of the nodes named beside each: geth and op-geth (`core/txpool`), Nitro
 (`execution/gethexec`), Bor, Erigon (`txpool/txpoolcfg`), Besu (`RpcErrorType`), Nethermind
-(`AcceptTxResult`), reth, anvil, OpenEthereum, and the collections that Chainlink keeps. Addresses
-and hashes are shortened where they were long.
+(`AcceptTxResult`, and the geth-like words it has since 2026), reth (`RpcInvalidTransactionError`,
+`PoolErrorKind`), anvil, OpenEthereum, Optimism's proxyd, and the collections of Chainlink.
+Addresses and hashes are shortened where they were long.
 """
 
 from corechain.rpc_errors import RpcFailure
@@ -22,6 +23,8 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Erigon", "INTERNAL_ERROR: existing tx with same hash"),
         ("zkSync", "known transaction. transaction with hash 0x6013…3053 is already in the system"),
         ("Sei", "tx already exists in cache"),
+        ("Erigon 3", "INTERNAL_ERROR: existing txn with same hash"),
+        ("Erigon", "mined"),
         (
             "Mantle",
             "failed to forward tx to sequencer, please try again. Error message: 'already known'",
@@ -49,6 +52,10 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Besu", "An invalid transaction with a lower nonce exists"),
         ("geth, delegated accounts", "gapped-nonce tx from delegated accounts"),
         ("zkSync", "nonce too high. allowed nonce range: 427 - 477, actual: 527"),
+        ("Nethermind", "NonceTooFarInFuture"),
+        ("Nethermind 2026", "nonce too far in future"),
+        ("Nethermind", "NotCurrentNonceForDelegation"),
+        ("Nethermind 2026", "delegation nonce gap"),
     ],
     RpcFailure.REPLACEMENT_UNDERPRICED: [
         ("geth, op-geth, Bor, reth, anvil", "replacement transaction underpriced"),
@@ -56,6 +63,7 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Erigon, before 2.40", "could not replace existing tx"),
         ("Nethermind", "ReplacementNotAllowed"),
         ("Nethermind", "call failed: OwnNonceAlreadyUsed"),
+        ("reth's pool", "[0x33]: insufficient gas price to replace existing transaction"),
         ("Klaytn", "there is another tx which has the same nonce in the tx pool"),
         (
             "OpenEthereum",
@@ -82,6 +90,12 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("OpenEthereum", "Transaction gas price supplied is too low"),
         ("Astar", "gas price less than block base fee"),
         ("Hedera", "Gas price '830000000000' is below configured minimum gas price"),
+        (
+            "geth, since 2025",
+            "transaction gas price below minimum: gas tip cap 1, minimum needed 25",
+        ),
+        ("reth", "transaction priority fee below minimum required priority fee 20000000000"),
+        ("reth's pool", "transaction feeCap 6 below chain minimum"),
     ],
     RpcFailure.FEE_CAP_EXCEEDED: [
         ("geth, op-geth, Erigon", "tx fee (1.10 ether) exceeds the configured cap (1.00 ether)"),
@@ -103,6 +117,7 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Hardhat", "Sender doesn't have enough funds to send tx"),
         ("OpenEthereum", "Insufficient balance for transaction. Balance=100.25, Cost=200.50"),
         ("Hedera", "transaction failed precheck with status INSUFFICIENT_PAYER_BALANCE"),
+        ("reth's pool", "transaction overdraws from account"),
     ],
     RpcFailure.POOL_FULL: [
         ("geth, reth", "txpool is full"),
@@ -113,6 +128,16 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Nitro", "queue full"),
         ("Scroll", "sequencer pending tx pool full, please try again"),
         ("reth", "rejected due to 0x33 being identified as a spammer"),
+        ("reth's pool", "transaction discarded outright due to pool size constraints"),
+        ("Erigon", "spammer"),
+        ("Erigon", "queued sub-pool is full"),
+        ("geth", "authority already reserved"),
+        ("Erigon", "EIP-7702 transaction with authority already reserved"),
+        ("Nethermind", "PendingTxsOfConflictingType"),
+        ("Nethermind 2026", "pending transaction type conflict"),
+        ("Nethermind", "DelegatorHasPendingTx"),
+        ("Nethermind 2026", "delegation authority has pending transaction"),
+        ("Arbitrum", "tx dropped due to L2 congestion"),
         (
             "OpenEthereum",
             "There are too many transactions in the queue. Your transaction was dropped due to "
@@ -124,6 +149,7 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("geth, with words", "execution reverted: nonce too low"),
         ("Besu", "Execution reverted"),
         ("anvil", "execution reverted: custom error 0x1f2a2005"),
+        ("Besu", "Transaction processing could not be completed due to an exception"),
         ("geth 1.9", "gas required exceeds allowance (8000000) or always failing transaction"),
         ("Hardhat", "VM Exception while processing transaction: reverted with reason string 'x'"),
     ],
@@ -136,12 +162,19 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("QuickNode", "50/second request limit reached - reduce calls per second"),
         ("many", "Too Many Requests"),
         ("many", "rate limit exceeded"),
+        ("Alchemy", "Your app has exceeded its concurrent requests capacity."),
+        ("Chainstack", "You've exceeded the RPS limit available on the current plan."),
+        ("Ankr", "Too many requests, reason: call rate limit exhausted, retry in 10s"),
+        ("hosted", "You have reached the quota of your plan"),
     ],
     RpcFailure.TYPE_NOT_SUPPORTED: [
         ("geth, Bor, reth", "transaction type not supported"),
         ("geth", "transaction type not supported: tx type 2 not supported by this pool"),
         ("Besu", "Invalid transaction type"),
         ("anvil", "transaction type not valid"),
+        ("Erigon", "fork supporting this transaction type is not activated yet"),
+        ("Nethermind", "NotSupportedTxType"),
+        ("Nethermind 2026", "unsupported transaction type"),
     ],
     RpcFailure.FATAL: [
         ("geth, reth, anvil", "intrinsic gas too low: gas 20000, minimum needed 21000"),
@@ -166,6 +199,26 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Nethermind", "SenderIsContract, Sender address: 0x33"),
         ("reth", "transaction signer has bytecode set"),
         ("geth", "only replay-protected (EIP-155) transactions allowed over RPC"),
+        ("Erigon", "gas limit is too high"),
+        ("op-geth", "exceeds maximum per-transaction gas limit"),
+        ("reth's pool", "transaction's gas limit 40 exceeds block's gas limit 30"),
+        ("Nethermind 2026", "gas limit reached, Gas limit: 3, gas limit of rejected tx: 4"),
+        ("geth, reth", "gas uint64 overflow"),
+        ("Erigon", "GasUintOverflow"),
+        ("Nethermind", "call failed: Int256Overflow"),
+        ("Nethermind 2026", "transaction cost overflow"),
+        ("geth, reth", "max fee per gas higher than 2^256-1"),
+        ("Erigon", "RLPTooLong"),
+        ("reth's pool", "input data too large"),
+        ("Nethermind", "MaxTxSizeExceeded"),
+        ("Nethermind 2026", "transaction too large"),
+        ("Nethermind", "call failed: FailedToResolveSender"),
+        ("Nethermind 2026", "failed to recover sender"),
+        ("Nethermind", "call failed: Invalid"),
+        ("Nethermind", "Invalid, transaction Hash is null"),
+        ("Nethermind 2026", "transaction invalid"),
+        ("geth, reth", "nonce has max value"),
+        ("Erigon", "initcode too large"),
     ],
     RpcFailure.UNAVAILABLE: [
         ("Nitro", "sequencer temporarily not available"),
@@ -184,11 +237,27 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("proxyd", "no backends available for method"),
         ("zkSync", "insertion of another transaction with the same nonce is in progress"),
         ("geth, behind a balancer", "header not found"),
+        ("Nitro", "please retry transaction"),
+        ("Nitro", "sequencer internal error"),
+        ("Nethermind 2026", "node is syncing"),
+        ("proxyd", "no backend is currently healthy to serve traffic"),
+        ("Alchemy", "Unable to complete request at this time."),
+        ("dRPC", "Can't route your request to suitable provider"),
+        ("dRPC", "Temporary internal error. Please retry, trace-id: d13566ef"),
+        ("dRPC", "Request timeout on the free tier, please upgrade your tier to the paid one"),
+        ("dRPC", "GRPC Context cancellation"),
+        ("hosted", "Internal server error"),
+        ("behind a proxy", "502 Bad Gateway: <html>"),
+        ("behind a proxy", "dial tcp: connect: network is unreachable"),
     ],
     RpcFailure.UNKNOWN: [
         ("geth, of a hash that it has not", "unknown transaction"),
         ("nobody", "the moon is full"),
         ("a broken proxy", ""),
+        ("geth, of a full block", "gas limit reached"),
+        ("Besu, Linea: its own", "Plugin has marked the transaction as invalid"),
+        ("Nitro: whoever runs it", "transaction sender is not on the whitelist"),
+        ("many, of logs or of calls", "limit exceeded"),
     ],
 }
 """By meaning: (who, the words)."""

@@ -39,14 +39,14 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         RpcFailure.REVERTED,
         re.compile(
             r"execution reverted|transaction reverted|: revert\b|always failing transaction"
-            r"|reverted with reason|vm execution error"
+            r"|reverted with reason|vm execution error|not be completed due to an exception"
         ),
     ),
     (
         RpcFailure.ALREADY_KNOWN,
         re.compile(
             r"already known|\bknown transaction|already imported|already exists|alreadyknown"
-            r"|already in (the )?(mem|tx)?pool|tx with same hash"
+            r"|already in (the )?(mem|tx)?pool|txn? with same hash|(^|: )mined$"
         ),
     ),
     (
@@ -60,7 +60,8 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         RpcFailure.NONCE_TOO_HIGH,
         re.compile(
             r"nonce (is )?too high|nonce gap|noncegap|gapped.nonce|nonce is too distant"
-            r"|invalid transaction with a lower nonce"
+            r"|invalid transaction with a lower nonce|nonce ?too ?far ?in ?future"
+            r"|notcurrentnoncefordelegation"
         ),
     ),
     (
@@ -68,14 +69,15 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         re.compile(
             r"replacement transaction underpriced|same nonce in the (tx pool|queue)"
             r"|replacementnotallowed|ownnoncealreadyused|could not replace existing"
+            r"|gas price to replace existing"
         ),
     ),
     (
         RpcFailure.UNDERPRICED,
         re.compile(
             r"underpriced|fee ?too ?low|less than block base fee|gas price.{0,30}too low"
-            r"|gas price.{0,24}below|(tip|fee) cap below|below (the )?current base fee"
-            r"|unacceptable gas price"
+            r"|gas price.{0,24}below|(tip|fee) ?cap (\d+ )?below|below (the )?current base fee"
+            r"|unacceptable gas price|priority fee below"
         ),
     ),
     (
@@ -88,15 +90,17 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         re.compile(
             r"insufficient ?(funds|balance)|gas required exceeds allowance|not enough funds"
             r"|exceeds account balance|cause overdraft|insufficient_payer_balance"
-            r"|have enough funds"
+            r"|have enough funds|overdraws from account"
         ),
     ),
     (
         RpcFailure.POOL_FULL,
         re.compile(
             r"pool (is )?full|queue (is )?full|account limit exceeded|in-flight transaction limit"
-            r"|too many transactions in the queue|address already reserved|replace pending"
-            r"|identified as a spammer|exceeded max transactions per sender"
+            r"|too many transactions in the queue|(address|authority) already reserved"
+            r"|replace pending|\bspammer\b|exceeded max transactions per sender|l2 congestion"
+            r"|transaction type conflict|pendingtxsofconflictingtype|pool size constraints"
+            r"|delegatorhaspendingtx|authority has pending"
         ),
     ),
     (
@@ -104,24 +108,31 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         re.compile(
             r"rate.?limit|too many requests|compute units per second|capacity exceeded"
             r"|request limit reached|daily request count|throughput limit|request rate exceeded"
-            r"|requests per second|capacity limit"
+            r"|requests per second|capacity limit|\brps limit|exceeded its .{0,40}capacity"
+            r"|(exceeded|reached) the quota|reached the usage limit"
         ),
     ),
     (
         RpcFailure.TYPE_NOT_SUPPORTED,
         re.compile(
             r"type not (supported|valid)|unsupported transaction type|invalid transaction type"
-            r"|transaction type .{0,30}not (supported|allowed)|not support eip-?1559"
+            r"|transaction type .{0,30}not (supported|allowed|activated)|not support eip-?1559"
+            r"|notsupportedtxtype"
         ),
     ),
     (
         RpcFailure.FATAL,
         re.compile(
-            r"intrinsic ?gas|exceeds (the )?block gas|gas ?limit ?exceeded|gas limit too high"
-            r"|exceeds transaction gas limit|floor data gas|oversized data|invalid (tx )?sender"
-            r"|invalid signature|invalid chain|wrong chain|negative value|initcode size"
-            r"|priority fee per gas (higher|exceeds)|tip higher than fee cap|not an eoa"
+            r"intrinsic ?gas|exceeds (the )?block('s)? gas|gas ?limit ?exceeded"
+            r"|gas limit (is )?too high|exceeds transaction gas limit|per-transaction gas limit"
+            r"|gas limit of rejected tx|floor data gas|gas ?uint(64)? ?overflow|cost overflow"
+            r"|int256overflow|oversized data|input data too large|rlptoolong|transaction too large"
+            r"|maxtxsizeexceeded|invalid (tx )?sender|failed ?to ?(resolve|recover) ?sender"
+            r"|invalid signature|invalid chain|wrong chain|negative value|initcode (size|too large)"
+            r"|(priority )?fee per gas (higher|exceeds)|tip higher than fee cap|not an eoa"
             r"|senderiscontract|bytecode set|replay-protected|chainid (not supported|is required)"
+            r"|(^|: )(transaction invalid\b|invalid(, transaction hash is null)?$)"
+            r"|nonce has max value"
         ),
     ),
     (
@@ -129,9 +140,11 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         re.compile(
             r"sequencer (temporarily )?not available|chosen sequencer|forward tx to sequencer"
             r"|sync is still in progress|pool not enabled|\bsyncing\b|timeout|timed out"
-            r"|deadline exceeded|temporarily unavailable|service unavailable|not healthy to serve"
+            r"|deadline exceeded|temporarily unavailable|service unavailable|healthy to serve"
             r"|no backends? available|world state (is not|un)available|insertion of another"
-            r"|header not found"
+            r"|header not found|please retry|sequencer internal error|internal server error"
+            r"|bad gateway|network is unreachable|unable to complete request"
+            r"|suitable provider|context cancell?(ed|ation)"
         ),
     ),
 )
