@@ -10,6 +10,7 @@ import pytest
 from eth_keyfile.keyfile import create_keyfile_json
 from support.forked import completed
 
+from corechain.keystore import WrongKeystore, open_keystore
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import PREFIX, load_settings
@@ -275,6 +276,29 @@ def test_what_is_no_keystore_is_refused(
     monkeypatch.setenv("RELAYER_KEYSTORE_PASSWORD", "a pass-phrase")
     with pytest.raises(InvalidSetting, match="is not a keystore of version 3"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        # What no MAC is of: another key comes out, whose address nobody has funded.
+        (("crypto", "cipherparams", "iv"), 16 * "11", "its key is not of the address in it"),
+        (("crypto", "cipher"), "aes-128-cbc", "not a keystore of version 3"),
+        (("crypto", "kdfparams", "c"), 1 << 70, "not a keystore of version 3"),
+    ],
+)
+def test_a_damaged_keystore_opens_as_no_other_key(
+    keystore: str, place: tuple[str, ...], value: object, words: str
+) -> None:
+    damaged = json.loads(keystore)
+    inner = damaged
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    with pytest.raises(WrongKeystore, match=words):
+        open_keystore(json.dumps(damaged), "a pass-phrase")
+    unnamed = {name: field for name, field in json.loads(keystore).items() if name != "address"}
+    assert open_keystore(json.dumps(unnamed), "a pass-phrase") == SECRET.removeprefix("0x")
 
 
 def test_a_secret_can_come_from_a_file(
