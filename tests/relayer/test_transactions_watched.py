@@ -22,6 +22,7 @@ from corechain.service.alerting.sender import target_of
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Rpc
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.node import NO_FUNDS
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.node_facts import NodeFacts
@@ -70,7 +71,8 @@ def test_the_pace_is_never_below_what_is_gone_and_the_days_are_what_is_left_of_i
     span_days = (len(balances) - 1) * step_s / DAY_S
     gone = max(0, balances[0] - balances[-1])
     assert pace * span_days >= gone * (1 - 1e-9)
-    assert left == pytest.approx(balances[-1] / pace) if pace else left == float("inf")
+    lasting = float("inf") if balances[-1] else 0.0
+    assert left == (pytest.approx(balances[-1] / pace) if pace else lasting)
 
 
 def test_a_top_up_is_no_spending_and_minutes_are_no_pace() -> None:
@@ -78,6 +80,8 @@ def test_a_top_up_is_no_spending_and_minutes_are_no_pace() -> None:
     assert days_left(samples(3, 2, step_s=60.0)) is None
     assert days_left(samples(3)) is None
     assert days_left(samples(3, 4)) == float("inf")
+    # An empty key spends nothing, since it cannot.
+    assert days_left(samples(0)) == days_left(samples(0, 0, 0)) == 0
 
 
 def state(**changes: Any) -> State:
@@ -221,15 +225,32 @@ async def test_a_balance_that_lasts_for_a_day_is_said_with_the_days(lane: Lane) 
     await looked(watch)
     assert len(await Book(lane.pool).balances(sender)) == 2  # ten minutes apart
 
+    await lane.journal.connection.execute("delete from balance_sample")
+    await lane.want(1)
+    assert await looked(watch) == []
+    # What is left does not do for a transaction: nothing is spent, and it does not last for ever.
+    await lane.journal.connection.execute(
+        "update intent set wait_kind = $1, wait_reason = 'no', waiting_since = now()", NO_FUNDS
+    )
+    assert await looked(watch) == [LOW_BALANCE]
+    assert watch.metrics.key_days_left.labels("lane:0")._value.get() == 0
 
-async def test_a_node_that_is_away_ends_the_session_and_leaves_what_was_known(lane: Lane) -> None:
-    watch = watch_of(lane, "lane:0")
-    await looked(watch)
+
+async def test_a_node_that_is_away_leaves_what_was_known_and_what_the_journal_tells(
+    lane: Lane,
+) -> None:
+    watch = watch_of(lane, "guard", "lane:0")
+    await spent_since(lane, [(DAY_S, 10**30)])
+    await lane.want(1)
+    assert await looked(watch) == [LOW_BALANCE, LOW_BALANCE]
+    await lane.journal.connection.execute("update intent set created_at = now() - interval '1 day'")
     away = Rpc("http://127.0.0.1:1", 1.0)
     watch.rpc = away
     with pytest.raises(NodeUnavailable):
         await watch.watch_forever()
-    assert watch.standing == {"lane:0": []}
+    found = {queue: [item.kind for item in said] for queue, said in watch.standing.items()}
+    assert found == {"guard": [LOW_BALANCE], "lane:0": [STUCK_HEAD, LOW_BALANCE]}
+    assert watch.metrics.queue_head_age.labels("lane:0")._value.get() > HOUR_S
     await away.close()
 
 

@@ -31,7 +31,9 @@ def spent_a_day(samples: Sequence[Sample]) -> float | None:
 
 def days_left(samples: Sequence[Sample]) -> float | None:
     """How long the newest balance lasts at that pace: infinite where nothing is spent, None while
-    nobody can say."""
+    nobody can say. Of nothing 0, whatever the pace: an empty key spends nothing either."""
+    if samples and samples[-1].balance == 0:
+        return 0.0
     pace = spent_a_day(samples)
     if pace is None:
         return None

@@ -12,6 +12,7 @@ from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Questions
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.grounds import REGISTRATION_GONE, ROOT_REPLACED
+from corechain_relayer.submitter.node import NO_FUNDS
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
@@ -31,6 +32,8 @@ KINDS = (LOW_BALANCE, STUCK_HEAD, NONCE_GAP, PAUSED, DEADLINE, GROUNDS)
 """Kinds of alerts, as receivers get them."""
 LATE_SHARE = 4
 """With less than a fourth of a window left, what is in no block is an alert: as the guard's."""
+OF_THE_NODE = (LOW_BALANCE, NONCE_GAP)
+"""Kinds that nobody can judge while the node is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of one queue, as of one look."""
+    """Of one queue, as of one look; what the journal alone tells where the node is away."""
 
     watched: Watched
     health: Health
-    node: NodeFacts
+    node: NodeFacts | NodeAway
     gap: int
     days_left: float | None
     pace: Pace
+
+    @property
+    def balance(self) -> int:
+        return 0 if isinstance(self.node, NodeAway) else self.node.balance or 0
 
     @property
     def is_late(self) -> bool:
@@ -78,7 +85,7 @@ def conditions(state: State, limits: Limits) -> list[Condition]:
         found.append(condition(kind, f"{PREFIX}{queue}", summary, queue=queue, **details))
 
     if state.days_left is not None and state.days_left < limits.days:
-        address, balance = f"0x{state.watched.sender.hex()}", state.node.balance or 0
+        address, balance = f"0x{state.watched.sender.hex()}", state.balance
         lasts = f"{state.days_left:.1f} days at the pace of the last days"
         # As text: a reader of JSON may take numbers for floats, and these are large.
         details = {"address": address, "balance": str(balance), "days_left": state.days_left}
@@ -124,33 +131,50 @@ class TransactionWatch:
     async def watch_forever(self) -> None:
         """Raises StoreUnavailable, NodeUnavailable."""
         while True:
-            for watched in self.queues:
-                await self.look(watched)
+            await self.look_at_all()
             await asyncio.sleep(EVERY_S)
 
+    async def look_at_all(self) -> None:
+        """Raises StoreUnavailable; NodeUnavailable, after the last queue."""
+        away: NodeUnavailable | None = None
+        for watched in self.queues:
+            try:
+                await self.look(watched)
+            except NodeUnavailable as error:
+                away = error
+        if away is not None:
+            raise away
+
     async def look(self, watched: Watched) -> None:
-        """Raises StoreUnavailable, NodeUnavailable."""
+        """Raises StoreUnavailable, NodeUnavailable; then what the journal tells is known all the
+        same: a head that stands still does so for as long as a node is away."""
         state = await self._state(watched)
-        found = conditions(state, self.limits)
+        found, before = conditions(state, self.limits), self.standing.get(watched.queue)
+        if isinstance(state.node, NodeAway):
+            found += [known for known in before or () if known.kind in OF_THE_NODE]
         self._measure(state)
-        before = self.standing.get(watched.queue)
         self.standing[watched.queue] = found
         if before is None or [c.kind for c in before] != [c.kind for c in found]:
             self.changed.set()
+        if isinstance(state.node, NodeAway):
+            raise NodeUnavailable(state.node.why)
 
     async def _state(self, watched: Watched) -> State:
         book = Book(self.pool)
+        health = await book.health(watched.queue)
+        pace = watched.pace() if watched.pace else Pace()
         node = await ask_node(self.rpc, watched.sender)
         if isinstance(node, NodeAway):
-            raise NodeUnavailable(node.why)
+            return State(watched, health, node, 0, None, pace)
         assert node.balance is not None  # it was asked for a sender
         assert node.count is not None
-        health = await book.health(watched.queue)
         gap = await self._gap(book, watched.sender, node.count, health.nonce)
         await book.keep_balance(watched.sender, node.balance)
         samples = [*await book.balances(watched.sender), Sample(0.0, node.balance)]
-        pace = watched.pace() if watched.pace else Pace()
-        return State(watched, health, node, gap, days_left(samples), pace)
+        # What is left is not enough for the next transaction, so nothing is spent any more, and by
+        # the pace it would last for ever.
+        left = 0.0 if health.wait == NO_FUNDS else days_left(samples)
+        return State(watched, health, node, gap, left, pace)
 
     async def _gap(self, book: Book, sender: bytes, count: int, lowest: int | None) -> int:
         """How many nonces below the lowest pending one were never signed for."""
@@ -160,12 +184,14 @@ class TransactionWatch:
 
     def _measure(self, state: State) -> None:
         queue, metrics = state.watched.queue, self.metrics
-        metrics.key_balance.labels(queue).set(state.node.balance or 0)
-        left = state.days_left
-        metrics.key_days_left.labels(queue).set(float("inf") if left is None else left)
         metrics.queue_head_age.labels(queue).set(state.health.age_s)
-        metrics.nonce_gap.labels(queue).set(state.gap)
         metrics.queue_paused.labels(queue).set(state.health.pause is not None)
+        if isinstance(state.node, NodeAway):
+            return
+        left = state.days_left
+        metrics.key_balance.labels(queue).set(state.balance)
+        metrics.key_days_left.labels(queue).set(float("inf") if left is None else left)
+        metrics.nonce_gap.labels(queue).set(state.gap)
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
