@@ -4,8 +4,7 @@ given a server that speaks web3signer's eth1 API, on a real port
   what it signs is, byte for byte, what the same key signs here
   a high s is made low, as the chain takes no other
   another key's signature, rubbish, a refusal, an endless answer, silence are failures, by kind
-given a key management service that answers in DER
-  whatever s and however short r and s are, the chain knows the sender
+  however short r is, it is written in full
 given a lane whose signer goes away
   nothing is signed and no nonce is used; it goes on when the signer is back
 given settings
@@ -15,7 +14,7 @@ given settings
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -23,14 +22,6 @@ from typing import Any
 
 import pytest
 from coincurve import PrivateKey
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    Prehashed,
-    decode_dss_signature,
-    encode_dss_signature,
-)
-from eth_account import Account as Accounts
 from pydantic import SecretStr
 from support.http import Script, answers
 
@@ -43,7 +34,6 @@ from corechain_relayer.submitter.custody import (
     MISTAKEN,
     MOST_BYTES,
     UNAVAILABLE,
-    KeyManagement,
     RemoteSigner,
     SignerFailed,
     Web3Signer,
@@ -214,38 +204,6 @@ async def test_a_key_that_a_signer_has_lost_is_looked_for_again(server: SigningS
             await signer.signed(*FIELDS)
 
 
-class Service:
-    """AWS KMS, as boto3 shows it: a digest in, DER out, by a library that takes any s."""
-
-    def __init__(self, high: bool | None = None) -> None:
-        secret = int(SUBMITTER_KEY, 16)
-        self.key, self.high = ec.derive_private_key(secret, ec.SECP256K1()), high
-        self.answer: Mapping[str, Any] | Exception | None = None
-
-    def sign(self, **asked: Any) -> Mapping[str, Any]:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return self.answer
-        assert (asked["MessageType"], asked["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
-        found = self.key.sign(asked["Message"], ec.ECDSA(Prehashed(hashes.SHA256())))
-        r, s = decode_dss_signature(found)
-        if self.high is not None and (s > SECP256K1_ORDER // 2) is not self.high:
-            s = SECP256K1_ORDER - s
-        return {"KeyId": asked["KeyId"], "Signature": encode_dss_signature(r, s)}
-
-
-@pytest.mark.parametrize("high", [False, True])
-async def test_a_key_management_service_signs_for_the_same_sender(high: bool) -> None:
-    custody = KeyManagement(Service(high), "alias/lane-0", 20.0)
-    signer = RemoteSigner(custody, LOCAL.address, 31337)
-    for nonce in range(8):
-        attempt = await signer.signed(CALL, nonce, Fees(100, 1), 50_000, 1.5)
-        sender = Accounts.recover_transaction(attempt.raw)
-        assert bytes.fromhex(sender[2:]) == LOCAL.address
-        assert attempt.hash == keccak(attempt.raw)
-
-
 def test_a_short_r_is_written_in_full() -> None:
     key = PrivateKey(bytes.fromhex(SUBMITTER_KEY[2:]))
     for number in range(10_000):
@@ -258,25 +216,6 @@ def test_a_short_r_is_written_in_full() -> None:
     for either in (s, SECP256K1_ORDER - s):
         compact = checked(digest, r, either, LOCAL.address)
         assert (len(compact), compact[:32]) == (64, found[:32])
-
-
-async def test_what_a_key_management_service_does_wrong_is_a_failure_by_kind() -> None:
-    service, counts = Service(), list[str]()
-    custody = KeyManagement(service, "alias/lane-0", 20.0)
-    signer = RemoteSigner(custody, LOCAL.address, 31337, counts.append)
-    wrong: list[tuple[Any, str]] = [
-        (PermissionError("AccessDenied"), UNAVAILABLE),
-        ({}, MISTAKEN),
-        ({"Signature": b"\x30\x00"}, MISTAKEN),
-        ({"Signature": None}, MISTAKEN),
-        ({"Signature": encode_dss_signature(1, 1)}, MISTAKEN),
-        ({"Signature": encode_dss_signature(SECP256K1_ORDER, 1)}, MISTAKEN),
-    ]
-    for answer, _ in wrong:
-        service.answer = answer
-        with pytest.raises(SignerFailed):
-            await signer.signed(*FIELDS)
-    assert counts == [kind for _, kind in wrong]
 
 
 async def test_a_lane_whose_signer_goes_away_uses_no_nonce_and_goes_on_when_it_is_back(
@@ -352,16 +291,6 @@ async def test_a_signer_that_failed_is_asked_as_its_file_says_since(server: Sign
     assert await signer.signed(*FIELDS) == LOCAL.sign(*FIELDS)
 
 
-async def test_a_service_that_failed_is_asked_with_the_credentials_of_now() -> None:
-    expired = Service()
-    expired.answer = PermissionError("ExpiredToken")
-    custody = KeyManagement(expired, "alias/lane-0", 20.0, Service)
-    signer = RemoteSigner(custody, LOCAL.address, 31337)
-    with pytest.raises(SignerFailed):
-        await signer.signed(*FIELDS)
-    assert (await signer.signed(*FIELDS)).nonce == FIELDS[1]
-
-
 def test_aws_needs_its_package_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(InvalidSetting, match="pip install boto3"):
@@ -370,11 +299,14 @@ def test_aws_needs_its_package_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_aws_without_a_region_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     class NoRegion:
-        def client(self, name: str) -> None:
+        def client(self, name: str, config: dict[str, Any]) -> None:
+            # No longer than we: its own patience is a minute.
+            assert (config["connect_timeout"], config["read_timeout"]) == (20.0, 20.0)
             raise ValueError(f"{name}: you must specify a region")
 
     session = SimpleNamespace(Session=NoRegion)
     monkeypatch.setitem(sys.modules, "boto3", SimpleNamespace(session=session))
+    monkeypatch.setitem(sys.modules, "botocore.config", SimpleNamespace(Config=dict))
     with pytest.raises(InvalidSetting, match="specify a region"):
         account(guard_signer="aws-kms:alias/guard#0x" + "0a" * 20)
 

@@ -72,21 +72,28 @@ def required_account(
 
 def _custody(where: str, address: bytes, timeout_s: float, name: str) -> Custody:
     if where.startswith(KMS):
-        return KeyManagement(_kms(name), where.removeprefix(KMS), timeout_s, partial(_kms, name))
+        client = partial(_kms, name, timeout_s)
+        return KeyManagement(client(), where.removeprefix(KMS), timeout_s, client)
     return Web3Signer(where, address, timeout_s)
 
 
-def _kms(name: str) -> KmsClient:
-    """AWS's own client, with the credentials and the region of the environment."""
+def _kms(name: str, timeout_s: float) -> KmsClient:
+    """AWS's own client, with the credentials and the region of the environment. It gives up when we
+    do: its own patience is a minute, and four attempts."""
     try:
         import boto3  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        from botocore.config import (  # type: ignore[import-not-found,import-untyped,unused-ignore]
+            Config,
+        )
     except ModuleNotFoundError:
         raise InvalidSetting(
             f"{name}_SIGNER needs a package that is not there: pip install boto3"
         ) from None
     try:
         # A session of its own: boto3's common one keeps the credentials that it has read once.
-        client: KmsClient = boto3.session.Session().client("kms")
+        patience = {"connect_timeout": timeout_s, "read_timeout": timeout_s}
+        config = Config(**patience, retries={"mode": "standard", "total_max_attempts": 2})
+        client: KmsClient = boto3.session.Session().client("kms", config=config)
     except Exception as error:  # botocore's: no region, no such profile
         raise InvalidSetting(f"{name}_SIGNER: {error}") from error
     return client

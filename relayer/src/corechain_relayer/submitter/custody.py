@@ -8,13 +8,15 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from corechain.held import Held
-from corechain.http import LoopClients, async_client, put_off_s, shown_url
+from corechain.http import LoopClients, async_client, put_off_s, retry_after_s, shown_url
 from corechain.protocol.errors import InvalidSignature, TransportError
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import recover_signer
@@ -180,6 +182,19 @@ async def _read(response: "httpx.Response") -> bytes:
 # ---------------------------------------------------------------------- AWS KMS
 
 
+THREADS = 4
+"""Calls that may hang at a time; a later one waits for one of them to end, or for its own time."""
+
+
+def _put_off_s(error: Exception) -> float:
+    """What the service's answer asks for: botocore keeps its headers beside its error. It says that
+    there are too many requests by status 400, not 429."""
+    answer = getattr(error, "response", None)
+    about = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+    headers = about.get("HTTPHeaders") if isinstance(about, dict) else None
+    return (retry_after_s(headers) or 0.0) if isinstance(headers, dict) else 0.0
+
+
 class KmsClient(Protocol):
     """Of `boto3.client("kms")`, what is used. Blocking."""
 
@@ -200,14 +215,23 @@ class KeyManagement:
     timeout_s: float
     again: Callable[[], KmsClient] | None = field(default=None, repr=False)
     _has_failed: bool = field(default=False, init=False)
+    _held: Held = field(init=False, default_factory=Held)
+    # Its own: a service that is silent must not take the threads that all else of a process needs.
+    _threads: ThreadPoolExecutor = field(
+        init=False, repr=False, default_factory=lambda: ThreadPoolExecutor(THREADS, "kms")
+    )
 
     async def signature(self, payload: bytes) -> tuple[int, int]:
+        if left_s := self._held.left_s():
+            raise SignerFailed(UNAVAILABLE, f"it asks to be left alone for {left_s:.0f} s")
+        signed = partial(self._sign, keccak(payload))
         try:
             async with asyncio.timeout(self.timeout_s):
-                answer = await asyncio.to_thread(self._sign, keccak(payload))
+                answer = await asyncio.get_running_loop().run_in_executor(self._threads, signed)
         # The client is somebody else's, and its errors (botocore's) are not ours to import.
         except Exception as error:
             self._has_failed = True
+            self._held.begin(_put_off_s(error))
             raise SignerFailed(UNAVAILABLE, f"{type(error).__name__}: {error!s:.200}") from error
         try:
             return decode_dss_signature(answer["Signature"])
