@@ -110,6 +110,11 @@ async def _rotated(lane: Lane, contracts: Contracts, new: Signer) -> None:
     assert "--bond" in (await run())["waits_for"]
     assert await run(pays=True) == {"lane": 0, "done": ["bondLane"], "waits_for": None}
     assert await run() == {"lane": 0, "done": [], "waits_for": None}
+    address = "0x" + new.address.hex()
+    before = chain.rpc("eth_getBalance", address, "latest")
+    chain.rpc("anvil_setBalance", address, "0x0")
+    assert (await run())["note"] == f"{address} has no coin for gas"
+    chain.rpc("anvil_setBalance", address, before)
 
 
 async def _is_final(lane: Lane) -> bool:
@@ -128,5 +133,7 @@ def test_the_command_says_what_it_lacks(
     wrong = CliRunner().invoke(commands, [*words[:-1], "0x00"])
     assert (wrong.exit_code, "takes an address" in wrong.output) == (2, True)
     submitter = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    slip = CliRunner().invoke(commands, [*words[:1], "--lane", "9", "--to", submitter])
+    assert (slip.exit_code, "lane 9: nobody ever had it" in slip.output) == (1, True)
     done = CliRunner().invoke(commands, [*words[:-1], submitter])
     assert (done.exit_code, '"waits_for": null' in done.output) == (0, True)

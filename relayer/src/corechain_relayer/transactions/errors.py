@@ -80,6 +80,17 @@ class BeingCancelled(WishRefused):
         super().__init__(key, "it is being cancelled, and bumped for that by itself")
 
 
+class NobodysLane(WishRefused):
+    """A lane without a submitter has no key that another could follow."""
+
+    def __init__(self, lane: int) -> None:
+        why = (
+            "nobody ever had it, so there is no key to rotate; a new lane is given to a key by "
+            "`assignLane` and `bondLane` (docs/deployers.md)"
+        )
+        super().__init__(f"lane {lane}", why)
+
+
 class BadToken(ProtocolError):
     """The request does not carry the token of RELAYER_OPS_TOKEN."""
 

@@ -18,7 +18,7 @@ from corechain.protocol.receipt_events import ReceiptSignerNamed
 from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.book import Book
-from corechain_relayer.transactions.errors import UnknownQueue
+from corechain_relayer.transactions.errors import NobodysLane, UnknownQueue
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -50,6 +50,11 @@ class LaneState:
     exit_at: int
     open_demands: int
     vacated_at: int = 0
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Nobody has it, nobody had it: a slip of who names it."""
+        return not (self.bond or self.vacated_at or any(self.assignee))
 
 
 def next_step(lane: LaneState, new: bytes, in_flight: int, now: int) -> Step:
@@ -86,8 +91,11 @@ class Rotation:
     async def run(self) -> dict[str, Any]:
         """What was done, and what it waits for (`waits_for`; null when the lane is the new key's).
 
-        Raises StoreUnavailable, ChainUnavailable, and the contract's errors by their names.
+        Raises NobodysLane, StoreUnavailable, ChainUnavailable, and the contract's errors by their
+        names.
         """
+        if self._look().is_nobodys:
+            raise NobodysLane(self.lane)
         queue, done = lane_queue(self.lane), list[str]()
         step = await self._step()
         if step is not Step.DONE:
@@ -153,7 +161,7 @@ class Rotation:
 
     @property
     def _reason(self) -> str:
-        return f"rotate-key: lane {self.lane} goes to 0x{self.new.hex()}"
+        return f"rotate-key: lane {self.lane} goes to {self._new}"
 
     def _document(self, done: list[str], step: Step) -> dict[str, Any]:
         lane = self._look()
@@ -171,7 +179,17 @@ class Rotation:
                 "is closed; take the key out of the gateways, and wait until what it promised is "
                 "in batches"
             )
-        return {"lane": self.lane, "done": done, "waits_for": waits.get(step)}
+        said = {"lane": self.lane, "done": done, "waits_for": waits.get(step)}
+        return said if self._can_pay() else said | {"note": f"{self._new} has no coin for gas"}
+
+    def _can_pay(self) -> bool:
+        return (
+            quantity(self.chain.node.call("eth_getBalance", self._new, "latest"), "coin", 256) > 0
+        )
+
+    @property
+    def _new(self) -> str:
+        return f"0x{self.new.hex()}"
 
     def _receipt_signers(self) -> list[bytes]:
         """Whose receipts the lane's present bond answers for."""
