@@ -213,6 +213,9 @@ async def test_in_a_paused_queue_nothing_is_signed_and_what_is_sent_is_confirmed
     await queue.want(1)
     await queue.rounds()
     await queue.book.pause(QUEUE, "fees are high")
+    again = await queue.book.pause(QUEUE, "another reason")
+    kept = {"queue": QUEUE, "state": "paused", "reason": "fees are high", "was_paused": True}
+    assert again == kept
     await queue.want(2)
     await queue.rounds()
     queue.restart()
@@ -266,6 +269,12 @@ async def test_what_does_not_exist_is_refused_by_name(queue: Queue) -> None:
         await queue.book.pause("lane:77", "no")
     with pytest.raises(UnknownQueue):
         await queue.book.page("lane:77")
+    await queue.rounds()
+    await queue.lane.journal.connection.execute(
+        "update intent set spent_block = 9, spent_hash = $1", bytes(32)
+    )
+    with pytest.raises(AlreadyMined, match="its nonce spent in 9"):
+        await queue.book.bump(KEY, "the pool is slow")
 
 
 async def test_an_intent_is_found_by_number_key_and_any_of_its_hashes(queue: Queue) -> None:

@@ -122,6 +122,7 @@ REFUSED = [
     ("/v1/transactions/rewards:1/cancel", {"content": b"[1]"}, 422, "MalformedWish"),
     ("/v1/transactions/rewards:1/cancel", {"json": {"reason": 1}}, 422, "MalformedWish"),
     ("/v1/transactions/rewards:1/cancel", {"json": {"reason": "\0"}}, 422, "MalformedWish"),
+    ("/v1/transactions/rewards:1/cancel", {"json": {"reason": ""}}, 422, "MalformedWish"),
     ("/v1/transactions/rewards:1/cancel", {"json": {"force": True}}, 422, "MalformedWish"),
     (
         "/v1/transactions/rewards:1/cancel",

@@ -64,6 +64,7 @@ NODE = NodeFacts(900, 50 * GWEI, 4, 10**18)
 FINE = Facts(OPEN, [SIGNED], None, LOOK, NODE, 60.0)
 QUEUED = replace(OPEN, state=State.QUEUED, nonce=None, sender=None, attempts=0)
 WHY = Reason("KeepsReverting", "three transactions reverted", NOW)
+STOPPED = replace(OPEN, pause=replace(WHY, kind="QueuePaused"))
 
 
 async def test_an_operator_is_told_which_node_is_which() -> None:
@@ -100,6 +101,17 @@ CASES = [
         "QueuePaused",
         True,
         "corechain tx resume lane:0",
+    ),
+    (about(STOPPED, attempts=[replace(SIGNED, sent_at=None)]), "NotTaken", True, "is over, it is"),
+    (about(STOPPED, attempts=[]), "NextInTurn", True, "once that is over, it is signed anew"),
+    (about(STOPPED, node=replace(NODE, count=3)), "NonceGap", True, "filled once that is over"),
+    (about(replace(STOPPED, bump=HASH)), "Bumping", True, "once that is over"),
+    (about(replace(OPEN, bump=HASH, wait=WHY)), "Bumping", True, "once that is over"),
+    (
+        about(replace(OPEN, bump=HASH), look=replace(LOOK, problem="the budget is used up")),
+        "Bumping",
+        True,
+        "once that is over",
     ),
     (about(replace(OPEN, spent_block=8)), "FinalAwaited", False, "signed anew"),
     (about(replace(OPEN, bump=HASH)), "Bumping", False, "next round"),
@@ -195,6 +207,11 @@ def test_whatever_journal_and_node_say_there_is_a_sentence(
     assert len(said.sentences) == len(said.reasons)
 
 
+def test_a_nonce_that_is_spent_is_not_said_to_be_replaced() -> None:
+    said = explain(about(replace(OPEN, bump=HASH, spent_block=8)))
+    assert said.reasons == ["FinalAwaited"]
+
+
 # ---------------------------------------------------------------------- the command
 
 if not any(group.name == "tx" for group in app.registered_groups):
@@ -245,7 +262,8 @@ def test_the_command_lists_shows_explains_and_takes_wishes(intents: None, comman
     done = json.loads(command("cancel", "rewards:1", "--reason", "wrong root", "--json"))
     assert done["state"] == "void"
     assert "cancelled: wrong root" in command("explain", "rewards:1")
-    assert command("pause", "lane:0", "--reason", "fees") == "lane:0: paused (reason fees)\n"
+    paused = command("pause", "lane:0", "--reason", "fees")
+    assert paused == "lane:0: paused (reason fees, was_paused False)\n"
     assert json.loads(command("list", "--json"))[0]["paused"]["reason"] == "fees"
     assert "resumed" in command("resume", "lane:0")
     assert [item["state"] for item in json.loads(command("list", "--all", "--json"))] == [
@@ -260,6 +278,9 @@ def test_the_command_refuses_by_a_sentence_and_an_exit_code(
     assert "no transaction batch:9" in command("show", "batch:9", code=1)
     assert "no queue lane:9" in command("pause", "lane:9", code=1)
     assert "a state is one of queued" in command("list", "--state", "lost", code=2)
+    for words in (["show"], ["list", "--queue"], ["pause"], ["pause", "lane:0", "--reason"]):
+        for text in ("", "\udcff", "two\nlines", "\x1b[2J"):
+            assert "not a line of text" in command(*words, text, code=2)
     monkeypatch.setenv("RELAYER_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
     assert "error: " in command("list", code=1)
     failed = CliRunner().invoke(app, ["tx", "list", "--json"])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from corechain.later import add_later
+from corechain.option_checks import line_option
 from corechain.protocol.values import U128_MAX
 from corechain.service.command import (
     WRONG_SETTING,
@@ -166,10 +167,12 @@ def lanes(home: Home = None) -> None:
 @commands.command()
 def release(
     intent: Annotated[
-        str | None, typer.Option(help="Only this one, by its key as `lanes` shows it.")
+        str | None,
+        typer.Option(help="Only this one, by its key as `lanes` shows it.", callback=line_option),
     ] = None,
     queue: Annotated[
-        str | None, typer.Option(help="Only of this queue, as `lanes` shows it.")
+        str | None,
+        typer.Option(help="Only of this queue, as `lanes` shows it.", callback=line_option),
     ] = None,
     home: Home = None,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.option_checks import line_option
 from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, WRONG_SETTING, configured, refuse, run_to_end
 from corechain.service.settings import InvalidSetting
@@ -61,7 +62,7 @@ def run() -> None:
 
 @stations.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="What you call it.")],
+    name: Annotated[str, typer.Argument(help="What you call it.", callback=line_option)],
     format_: Annotated[str, typer.Option("--format", help="What it sends: see docs/bridge.md.")],
     latitude: Annotated[float | None, typer.Option(help="Degrees north.")] = None,
     longitude: Annotated[float | None, typer.Option(help="Degrees east.")] = None,
@@ -72,7 +73,10 @@ def add(
     timezone: Annotated[str | None, typer.Option(help="Of its local times; else UTC.")] = None,
     mapping: Annotated[Path | None, typer.Option(help="TOML file of its fields.")] = None,
     identity: Annotated[
-        str | None, typer.Option(help="DevEUI, callsign, …: where stations share a token.")
+        str | None,
+        typer.Option(
+            help="DevEUI, callsign, …: where stations share a token.", callback=line_option
+        ),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with a token to share; else a new one is made.")
@@ -151,7 +155,7 @@ def list_() -> None:
 
 @stations.command("register")
 def register_station(
-    name: Annotated[str, typer.Argument(help="What it is called.")],
+    name: Annotated[str, typer.Argument(help="What it is called.", callback=line_option)],
     owner: Annotated[
         str | None, typer.Option(help="Account that is paid; else the one that registers.")
     ] = None,
@@ -166,7 +170,9 @@ def register_station(
 
 
 @stations.command("remove")
-def remove(name: Annotated[str, typer.Argument(help="What it is called.")]) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(help="What it is called.", callback=line_option)],
+) -> None:
     """Take no more uploads of a station. What waits is still sent; its key stays on disk."""
     import time
 
@@ -179,7 +185,9 @@ def remove(name: Annotated[str, typer.Argument(help="What it is called.")]) -> N
 @commands.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV (.csv, .tsv, .txt) or NDJSON.")],
-    station: Annotated[str, typer.Option(help="Whose observations they are.")],
+    station: Annotated[
+        str, typer.Option(help="Whose observations they are.", callback=line_option)
+    ],
 ) -> None:
     """Queue a station's archive; a running bridge sends it. What was imported is left out."""
     from corechain_relayer.bridge import admin

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from corechain.option_checks import line_option
 from corechain.service.command import WRONG_SETTING, configured, refuse, run_once
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
@@ -55,7 +56,8 @@ def show() -> None:
 @commands.command()
 def replay(
     reason: Annotated[
-        str | None, typer.Option(help="Only those of this reason, as `show` names it.")
+        str | None,
+        typer.Option(help="Only those of this reason, as `show` names it.", callback=line_option),
     ] = None,
     lane: Annotated[int | None, typer.Option(min=0, help="Only those of this lane.")] = None,
 ) -> None:

@@ -152,6 +152,8 @@ class Book:
         if found.cancel is not None and found.state == State.PENDING:
             raise BeingCancelled(found.key)
         _require_open(found)
+        if found.spent_block is not None:
+            raise AlreadyMined(found.key, f"pending, with its nonce spent in {found.spent_block}")
         wished = await asked(self.pool.fetchval(SQL["wish_bump"], found.id, reason))
         if wished is None:
             raise NothingSigned(found.key)
@@ -179,10 +181,12 @@ class Book:
         return said | ({"note": _NOTES[found.queue]} if found.queue in _NOTES else {})
 
     async def pause(self, queue: str, reason: str) -> dict[str, Any]:
-        """Nothing is signed or sent in a queue until it is resumed. Raises UnknownQueue."""
+        """Nothing is signed or sent in a queue until it is resumed. `reason`: the one that is kept,
+        which is an earlier one where it `was_paused`. Raises UnknownQueue."""
         await self._require(queue)
-        await asked(self.pool.execute(SQL["pause_queue"], queue, reason))
-        return {"queue": queue, "state": PAUSED, "reason": reason}
+        row = await asked(self.pool.fetchrow(SQL["pause_queue"], queue, reason))
+        assert row is not None, queue
+        return {"queue": queue, "state": PAUSED, **row}
 
     async def pauses(self, queue: str | None) -> list[str]:
         """A sentence for each queue that is paused, of one or all."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corechain.cli_output import console
+from corechain.option_checks import line_option
 from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, configured, refuse
 from corechain.versions import version_option
@@ -25,13 +26,22 @@ commands = typer.Typer(
     help="A relayer's transactions: what is open, why it is not in a block, what to do about it.",
     no_args_is_help=True,
 )
-Name = Annotated[str, typer.Argument(help="Its number, its key (as `batch:7`), or a hash.")]
-Queue = Annotated[str, typer.Argument(help="As `list` shows it: lane:0, guard, challenger …")]
+Name = Annotated[
+    str,
+    typer.Argument(help="Its number, its key (as `batch:7`), or a hash.", callback=line_option),
+]
+Queue = Annotated[
+    str,
+    typer.Argument(help="As `list` shows it: lane:0, guard, challenger …", callback=line_option),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 BY_HAND = "by hand"
 NEWEST = 1 << 62
 """As the book has it, which is loaded when a command needs it."""
-Why = Annotated[str, typer.Option("--reason", help="Kept in the journal, for who asks later.")]
+Why = Annotated[
+    str,
+    typer.Option("--reason", help="Kept in the journal, for who asks later.", callback=line_option),
+]
 
 
 @commands.callback()
@@ -41,7 +51,9 @@ def options(version: Annotated[bool, version_option("corechain-relayer")] = Fals
 
 @commands.command("list")
 def list_(
-    queue: Annotated[str | None, typer.Option(help="Only of this queue.")] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Only of this queue.", callback=line_option)
+    ] = None,
     state: Annotated[
         list[str] | None,
         typer.Option(help="Only these states (repeatable): queued, pending, confirmed …"),

@@ -11,7 +11,7 @@ from corechain_relayer.submitter.grounds import (
 )
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts
-from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Transaction
+from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Reason, Transaction
 
 GWEI = 10**9
 HELD = (REGISTRATION_GONE, REGISTRY_UNREAD, ROOT_REPLACED)
@@ -41,6 +41,11 @@ class Facts:
     now: float
     owner: str | None = None
     days_left: float | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing is signed, sent or filled for it until an operator says so."""
+        return self.transaction.halt is not None or self.transaction.pause is not None
 
     @property
     def live(self) -> AttemptRow | None:
@@ -105,14 +110,14 @@ def _held(facts: Facts, said: Explanation) -> None:
     if found.halt is not None:
         said.say(
             found.halt.kind,
-            f"It stands still since {found.halt.since:%Y-%m-%d %H:%M} ({found.halt.kind}): "
+            f"It stands still since {_at(found.halt)} ({found.halt.kind}): "
             f"{found.halt.why}. `corechain relayer release --intent {found.key}` tries it again.",
             stuck=True,
         )
     if found.pause is not None:
         said.say(
             found.pause.kind,
-            f"Queue {found.queue} is paused since {found.pause.since:%Y-%m-%d %H:%M} "
+            f"Queue {found.queue} is paused since {_at(found.pause)} "
             f"({found.pause.why}): nothing is signed or sent. `corechain tx resume {found.queue}` "
             "ends that.",
             stuck=True,
@@ -121,7 +126,7 @@ def _held(facts: Facts, said: Explanation) -> None:
         was = "held" if found.wait.kind in HELD else "refused"
         said.say(
             found.wait.kind,
-            f"It was {was} since {found.wait.since:%Y-%m-%d %H:%M} ({found.wait.kind}): "
+            f"It was {was} since {_at(found.wait)} ({found.wait.kind}): "
             f"{found.wait.why}. It is tried again by itself.",
             stuck=True,
         )
@@ -153,13 +158,17 @@ def _asked_for(facts: Facts, said: Explanation) -> None:
             f"{how}; it is void once that is final. Its call is not sent again; a node that has it "
             "in its pool may still bring it into a block.",
         )
-    elif live is not None and found.bump == live.hash:
+    elif live is not None and found.bump == live.hash and found.spent_block is None:
         cap = facts.look.max_fee if facts.look else None
         if cap is not None and live.max_fee * 9 // 8 + 1 > cap:
             limit = f"the cap of {_gwei(cap)} leaves no room: raise RELAYER_MAX_FEE_PER_GAS"
             said.say("FeeCapped", f"A bump is wanted, but {limit}.", stuck=True)
         else:
-            said.say("Bumping", "A bump is wanted: the next round replaces its transaction.")
+            in_trouble = facts.look is not None and facts.look.problem is not None
+            waits = facts.is_stopped or in_trouble or found.wait is not None
+            when = "once that is over, its transaction is replaced"
+            now = "the next round replaces its transaction"
+            said.say("Bumping", f"A bump is wanted: {when if waits else now}.")
 
 
 def _in_turn(facts: Facts, said: Explanation) -> None:
@@ -186,7 +195,10 @@ def _others(ahead: Ahead) -> str:
 def _on_its_way(facts: Facts, said: Explanation) -> None:
     live, node = facts.live, facts.node
     if live is None:
-        said.say("NextInTurn", "Nothing signed for it stands: the next round signs it anew.")
+        when = "once that is over, it is signed anew"
+        now = "the next round signs it anew"
+        stands = f"Nothing signed for it stands: {when if facts.is_stopped else now}."
+        said.say("NextInTurn", stands)
     elif facts.transaction.spent_block is not None:
         block = facts.transaction.spent_block
         what = "taken" if live.cancels else "spent by a transaction that did not do it"
@@ -197,7 +209,8 @@ def _on_its_way(facts: Facts, said: Explanation) -> None:
             f"{'void' if is_void else 'signed anew under another nonce'}.",
         )
     elif live.sent_at is None:
-        said.say("NotTaken", "It is signed, and no node has taken it yet: it is sent again.")
+        when = "once that is over, it is sent" if facts.is_stopped else "it is sent again"
+        said.say("NotTaken", f"It is signed, and no node has taken it yet: {when}.")
     elif isinstance(node, NodeFacts) and node.count is not None:
         for reason, sentence, stuck in _in_pool(facts, live, node, node.count):
             said.say(reason, sentence, stuck=stuck)
@@ -212,7 +225,9 @@ def _in_pool(
         whose = facts.owner
         if whose is None:
             gap = f"nonce {count} belongs to no transaction of ours, so nothing above is mined"
-            yield "NonceGap", f"It has nonce {live.nonce}, but {gap}; the gap is filled soon.", True
+            when = "once that is over" if facts.is_stopped else "soon"
+            filled = f"the gap is filled {when}"
+            yield "NonceGap", f"It has nonce {live.nonce}, but {gap}; {filled}.", True
         else:
             first = f"nonce {count}, of {whose}, is not mined yet"
             yield "WaitsForNonce", f"It has nonce {live.nonce}, and {first}.", False
@@ -238,6 +253,10 @@ def _funds(facts: Facts, said: Explanation) -> None:
     elif facts.days_left is not None and facts.days_left < 1:
         lasts = f"has {_ether(node.balance)}, enough for {facts.days_left:.1f} days"
         said.say("LowFunds", f"{whose} {lasts} at the pace of the last days.")
+
+
+def _at(reason: Reason) -> str:
+    return f"{reason.since:%Y-%m-%d %H:%M} UTC"
 
 
 def _gwei(fee: int) -> str:

@@ -179,6 +179,7 @@ async def _reason(request: Request) -> str:
     except (ValueError, RecursionError):
         raise MalformedWish("the body is no JSON document") from None
     reason = found.get("reason", BY_API) if isinstance(found, dict) else None
-    if not isinstance(reason, str) or not reason.isprintable() or found.keys() - {"reason"}:
+    is_line = isinstance(reason, str) and reason != "" and reason.isprintable()
+    if not is_line or found.keys() - {"reason"}:
         raise MalformedWish('the body takes {"reason": "a line of text"}, and nothing else')
-    return reason
+    return str(reason)

@@ -1,7 +1,7 @@
 """Rows of the journal as values, and as the JSON that operators get."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from corechain_relayer.submitter.plan import State
@@ -16,7 +16,7 @@ def _hex(value: bytes | None) -> str | None:
 
 def _time(value: datetime | float | None) -> str | None:
     if isinstance(value, float):
-        value = datetime.fromtimestamp(value).astimezone()
+        value = datetime.fromtimestamp(value, UTC)  # as Postgres has the others
     return None if value is None else value.isoformat(timespec="seconds")
 
 

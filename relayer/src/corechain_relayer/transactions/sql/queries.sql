@@ -56,8 +56,11 @@ set hash = excluded.hash, reason = excluded.reason, made_at = now()
 returning hash;
 
 -- name: pause_queue
--- Nothing is signed or sent in a queue from now on. The first reason counts.
-insert into queue_pause (queue, reason) values ($1, $2) on conflict (queue) do nothing;
+-- Nothing is signed or sent in a queue from now on. The first reason counts: the one that is kept,
+-- and whether it is of an earlier pause (a row that is new has no xmax).
+insert into queue_pause (queue, reason) values ($1, $2)
+on conflict (queue) do update set reason = queue_pause.reason
+returning reason, xmax::text <> '0' as was_paused;
 
 -- name: resume_queue
 -- Whether it was paused.
