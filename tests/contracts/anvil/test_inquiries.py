@@ -8,7 +8,7 @@ given a data file that is right, and a commitment to something else
     so does a report that differs, and one that the header counts more, or less, than the file has
   when it answers nothing, or there is no data file
     single leaves are demanded, and where readings come from; silence costs the bond
-given an honest batch whose file nobody has
+given an honest batch whose file nobody has, or of which somebody offers another file
   its answers accuse nobody
 """
 
@@ -225,6 +225,16 @@ def test_an_honest_submitter_whose_file_nobody_has_is_not_accused(stage: Stage) 
     inquirer = Inquirer(stage, batch, behind(stage, batch, batch), has_data=False)
     assert inquirer.ends() == "nothing"
     assert 0 < inquirer.demands <= 9
+    assert bond(stage) == BOND
+
+
+@pytest.mark.parametrize("lie", ["made up", "reading more", "report less", "report more"])
+def test_an_honest_submitter_is_not_accused_by_a_file_that_others_made(
+    stage: Stage, lie: str
+) -> None:
+    batch, file = honest(stage), LIES[lie](stage)
+    inquirer = Inquirer(stage, batch, behind(stage, batch, file), width=8)
+    assert inquirer.ends() == "nothing"
     assert bond(stage) == BOND
 
 
