@@ -4,6 +4,8 @@ given a batch whose file nobody has, and a submitter that answers
   a report that an answer shows is judged by what the registry says of its device
   a link that its header has wrong, and another commitment for its number, are found beside the lane
   a report that another batch has too is found, however late an answer shows it
+given a report that is none, and longer than any transaction that could show it
+  its fraud is not tried in vain for ever: the sources of its readings are demanded
 given a device on P-256 whose key nobody knew
   it is judged by the key that the answer for its registration shows
 """
@@ -23,6 +25,7 @@ from corechain.protocol.events import EVIDENCE
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, signer_of
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
 from corechain.protocol.suspects import Standing
+from corechain_relayer.challenger.calls import TOO_LARGE, DisputesCalls, challenge_call
 from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, LanesView
@@ -133,6 +136,24 @@ def test_a_report_that_a_batch_with_a_file_has_too_is_found_when_it_is_shown() -
     assert (3, Fraud.DUPLICATE_REPORT) not in frauds(early)
     late = shown(by, again, book, report_shown(again, 0), report_shown(again, 1))
     assert (3, Fraud.DUPLICATE_REPORT) in frauds(late)
+
+
+def test_a_report_that_is_too_long_to_be_shown_is_nobodys_source() -> None:
+    """Else who makes one up of 5,000 readings could keep its bond."""
+    good, made_up = batch(PLAIN), hourly(AT, 5_000)
+    head = PLAIN.identity.device + (9).to_bytes(8, "big") + len(made_up).to_bytes(2, "big")
+    report = head + b"".join(one.pack() for one in made_up) + bytes(64)
+    leaves = [*good.leaves, *leaves_of(PLAIN, made_up[5:])]
+    bad = draft(1, sorted(leaves), [*good.reports, report])
+    by, file = examiner(KeyType.SECP256K1, bad), Opened(bad, {}, True)
+    (charge,) = asyncio.run(by.examine(standing(bad), file, LaneBook(1), LanesView()))
+    assert charge.accusation.fraud is Fraud.MALFORMED_REPORT
+    call = challenge_call(charge.accusation, charge.standing, charge.revealed)
+    nobody: Any = None  # is asked
+    assert asyncio.run(DisputesCalls(nobody, DEPLOYMENT, bytes(20)).said_to(call)) == TOO_LARGE
+    inquiry = asyncio.run(by.inquiry(standing(bad), file, LanesView(), ()))
+    assert {one.kind for one in inquiry.wanted()} == {Demand.SOURCE}
+    assert len(inquiry.wanted()) == 4_995
 
 
 def test_a_key_that_only_an_answer_shows_judges_its_device() -> None:

@@ -63,6 +63,10 @@ REFUSALS = (
     "TransferFailed(address)",
 )
 ADDRESS_BYTES = 20
+MOST_CALL_BYTES = 90_000
+"""What every chain's nodes take as a transaction: geth's pool 128 KiB, Arbitrum's sequencer 95,000.
+A question of any size is answered, so that a fraud could be found and never be shown."""
+TOO_LARGE = "TooLarge"
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
 
 
@@ -204,7 +208,10 @@ class DisputesCalls:
         return Asker(who.to_bytes(ADDRESS_BYTES, "big"), since) if who else None
 
     async def said_to(self, call: bytes, to: bytes | None = None) -> str:
-        """Empty when the contract would take the call now, else the name of its refusal."""
+        """Empty when the contract would take the call now, else the name of its refusal, or
+        TOO_LARGE for what no node would send."""
+        if len(call) > MOST_CALL_BYTES:
+            return TOO_LARGE
         target = to or self.address
         asked = {"from": to_hex(self.sender), "to": to_hex(target), "data": to_hex(call)}
         try:

@@ -23,7 +23,7 @@ from corechain.protocol.evidence import (
     Shown,
     position_of,
 )
-from corechain.protocol.findings import PLACE_BYTES, claimed, find
+from corechain.protocol.findings import PLACE_BYTES, claimed, find, is_canonical
 from corechain.protocol.hashing import ZERO26, hash26, keccak
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.reading import KEY_BYTES, OBSERVATION_BYTES, READING_BYTES, DeviceId
@@ -370,9 +370,10 @@ def _beside(tree: MerkleTree, shown: Iterable[Shown]) -> Iterator[At]:
 
 
 def _observed(reports: Iterable[bytes]) -> set[bytes]:
-    """Device and observation of all that the reports carry."""
+    """Device and observation of all that the reports carry. What is no report is nobody's source:
+    it may be longer than a transaction, so that nobody can show that it is none."""
     found = set[bytes]()
-    for report in reports:
+    for report in filter(is_canonical, reports):
         body = range(30, len(report) - 64, OBSERVATION_BYTES)
         found.update(report[:20] + report[at : at + OBSERVATION_BYTES] for at in body)
     return found
