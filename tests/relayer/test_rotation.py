@@ -131,8 +131,12 @@ def test_the_command_says_what_it_lacks(
     assert (done.exit_code, "RELAYER_ADMIN_KEY is not set" in done.output) == (2, True)
     monkeypatch.setenv("RELAYER_ADMIN_KEY", ADMIN_KEY)
     wrong = CliRunner().invoke(commands, [*words[:-1], "0x00"])
-    assert (wrong.exit_code, "takes an address" in wrong.output) == (2, True)
+    assert (wrong.exit_code, "takes 20 bytes" in wrong.output) == (2, True)
     submitter = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    mistyped = CliRunner().invoke(commands, [*words[:-1], submitter.replace("9C8", "8C8")])
+    assert (mistyped.exit_code, "no checksum" in mistyped.output) == (2, True)
+    nobody = CliRunner().invoke(commands, [*words[:-1], "0x" + 40 * "0"])
+    assert (nobody.exit_code, "not that of nobody" in nobody.output) == (2, True)
     slip = CliRunner().invoke(commands, [*words[:1], "--lane", "9", "--to", submitter])
     assert (slip.exit_code, "lane 9: nobody ever had it" in slip.output) == (1, True)
     done = CliRunner().invoke(commands, [*words[:-1], submitter])

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from eth_utils.address import to_checksum_address
 from hypothesis import given
 from hypothesis import strategies as st
 from support.batches import CELL, KEYS
@@ -36,6 +37,7 @@ from corechain.readings import ReadingsQuestion
 
 DEVICE = KEYS[0].identity.device
 HEX = "0x" + DEVICE.hex()
+CHECKED = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 NOON = datetime(2013, 2, 1, 12, tzinfo=UTC)
 NOON_S, EAST = 1_359_720_000, timezone(timedelta(hours=5))
 
@@ -86,6 +88,7 @@ def test_bytes_and_hex_are_the_same_octets(raw):
         raw.hex(),
         "0x" + raw.hex(),
         "0X" + raw.hex().upper(),
+        to_checksum_address(raw),
     )
     assert {address("device", form) for form in forms} == {raw}
 
@@ -192,6 +195,8 @@ def test_keys_and_accounts_take_hex_and_never_show_it():
         (lambda: seconds("end", datetime(1900, 1, 1, tzinfo=UTC)), "end does not fit"),
         (lambda: address("device", "0x12"), "device: takes 20 bytes, or 0x and 40 hex digits"),
         (lambda: address("device", HEX + " "), "device: takes 20 bytes"),
+        (lambda: address("owner", CHECKED.replace("ffF", "FfF")), "owner: .* no checksum"),
+        (lambda: address("owner", CHECKED.replace("2266", "2267")), "owner: .* no checksum"),
         (lambda: address("device", DEVICE.decode("latin-1")), "device: takes 20 bytes"),
         (lambda: octets("id", 5, 32), "id: takes 32 bytes.*; given was 5"),
         (lambda: whole("limit", 10**30, 1, 9), "limit does not fit .* from 1 to 9"),

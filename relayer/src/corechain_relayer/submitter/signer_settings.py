@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.values import address
 from corechain.service.settings import ServiceSettings, has_place
 
 KMS = "aws-kms:"
@@ -25,7 +27,10 @@ def place_of(value: SecretStr) -> Place:
     found = _PLACE.fullmatch(value.get_secret_value())
     if found is None or not (found[1].startswith(KMS) or has_place(found[1])):
         raise ValueError("is neither http(s)://SIGNER[:PORT]#0xADDRESS nor aws-kms:KEY#0xADDRESS")
-    return Place(found[1], bytes.fromhex(found[2]))
+    try:
+        return Place(found[1], address("its address", found[2]))
+    except InvalidValue as error:
+        raise ValueError(str(error)) from None
 
 
 def _place(value: SecretStr) -> SecretStr:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from corechain.protocol.cells import is_cell
 from corechain.protocol.errors import InvalidCell, InvalidValue, ValueOutOfRange
+from corechain.protocol.hashing import keccak
 
 T = TypeVar("T")
 OctetsLike = bytes | str
@@ -44,8 +45,23 @@ def octets(parameter: str, value: object, size: int) -> bytes:
 
 
 def address(parameter: str, value: object) -> bytes:
-    """20 bytes: a device, an owner, a contract. Raises InvalidValue."""
-    return octets(parameter, value, 20)
+    """20 bytes: a device, an owner, a contract. In a text of large and small letters the large ones
+    are a checksum (EIP-55), by which a slip is noticed. Raises InvalidValue."""
+    found = octets(parameter, value, 20)
+    if isinstance(value, str) and not _is_checked(value[-40:]):
+        right = "is 0x and 40 hex digits; their capitals are no checksum of them, one is wrong"
+        raise InvalidValue(parameter, value, right)
+    return found
+
+
+def _is_checked(digits: str) -> bool:
+    small = digits.lower()
+    if digits in (small, digits.upper()):
+        return True
+    marks = keccak(small.encode()).hex()
+    return all(
+        a == (b.upper() if m > "7" else b) for a, b, m in zip(digits, small, marks, strict=False)
+    )
 
 
 def whole(parameter: str, value: object, low: int, high: int) -> int:
