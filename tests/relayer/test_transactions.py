@@ -78,6 +78,10 @@ async def test_a_bump_without_room_below_the_cap_says_so(queue: Queue) -> None:
     _, said = await View.of(queue.lane.pool, queue.lane.rpc).explain(KEY)
     assert "FeeCapped" in said.reasons
     assert "RELAYER_MAX_FEE_PER_GAS" in " ".join(said.sentences)
+    assert "InPool" in said.reasons
+    queue.chain.rpc("anvil_dropAllTransactions")
+    _, said = await View.of(queue.lane.pool, queue.lane.rpc).explain(KEY)
+    assert "NotInPool" in said.reasons
 
 
 async def test_what_nothing_is_signed_for_is_void_at_once(queue: Queue) -> None:

@@ -82,7 +82,10 @@ def about(transaction: Transaction = OPEN, **changes: Any) -> Facts:
 
 
 CASES = [
-    (about(), "InPool", False, "bids up to 100 gwei"),
+    (about(), "InPool", False, "bids up to 100 gwei at a base fee of 50 gwei, 1 gwei of it"),
+    (about(node=replace(NODE, knows=True)), "InPool", False, "can be in any block"),
+    (about(node=replace(NODE, knows=False)), "NotInPool", False, "no node has it"),
+    (about(STOPPED, node=replace(NODE, knows=False)), "NotInPool", True, "once that is over"),
     (about(attempts=[replace(SIGNED, sent_at=None)]), "NotTaken", False, "sent again"),
     (about(attempts=[replace(SIGNED, max_fee=GWEI)]), "FeeBelowBase", True, "tx bump batch:7"),
     (about(node=replace(NODE, count=3), owner="batch:6"), "WaitsForNonce", False, "of batch:6"),

@@ -49,10 +49,13 @@ class Facts:
 
     @property
     def live(self) -> AttemptRow | None:
-        """The newest attempt under the present nonce."""
-        nonce = self.transaction.nonce
-        mine = [a for a in self.attempts if a.nonce == nonce and not a.refused]
-        return mine[-1] if mine and nonce is not None else None
+        return live_attempt(self.transaction, self.attempts)
+
+
+def live_attempt(found: Transaction, attempts: Sequence[AttemptRow]) -> AttemptRow | None:
+    """The newest attempt under the present nonce."""
+    mine = [a for a in attempts if a.nonce == found.nonce and not a.refused]
+    return mine[-1] if mine and found.nonce is not None else None
 
 
 @dataclass(slots=True)
@@ -237,9 +240,14 @@ def _in_pool(
         fees = f"its fee cap of {_gwei(live.max_fee)} is below the base fee {_gwei(node.base_fee)}"
         todo = f"`corechain tx bump {facts.transaction.key}` replaces it"
         yield "FeeBelowBase", f"No block takes it now: {fees}; {todo}.", True
+    elif node.knows is False and live.nonce >= count:
+        when = "once that is over, it is sent" if facts.is_stopped else "it is sent again"
+        dropped = "It was sent, and no node has it: pools drop what is old or cheap"
+        yield "NotInPool", f"{dropped}; {when}.", False
     elif live.nonce == count:
         since = facts.now - (live.sent_at or facts.now)
         bid = f"bids up to {_gwei(live.max_fee)} at a base fee of {_gwei(node.base_fee)}"
+        bid = f"{bid}, {_gwei(live.priority_fee)} of it for who makes the block"
         yield "InPool", f"It is sent for {since:.0f} s, can be in any block, and {bid}.", False
 
 

@@ -6,6 +6,7 @@ from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeRefused
 from corechain.service.nodes import which_is_which
 from corechain.service.rpc import Call, Questions, to_hex
+from corechain.service.several import ask_each
 from corechain.service.words import quantity
 from corechain_relayer.submitter.node import COUNT_BITS
 
@@ -18,6 +19,8 @@ class NodeFacts:
     base_fee: int
     count: int | None = None
     balance: int | None = None
+    knows: bool | None = None
+    """Whether a node has the transaction that was asked about; None where nobody can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ class NodeAway:
     why: str
 
 
-async def ask_node(rpc: Questions, sender: bytes | None) -> NodeFacts | NodeAway:
+async def ask_node(
+    rpc: Questions, sender: bytes | None, transaction: bytes | None = None
+) -> NodeFacts | NodeAway:
     """Never raises for what a node does: that is an answer here."""
     try:
         head = await rpc.head()
@@ -43,7 +48,18 @@ async def ask_node(rpc: Questions, sender: bytes | None) -> NodeFacts | NodeAway
             if isinstance(raw, NodeRefused):
                 raise raw
         found = quantity(count, "a transaction count", COUNT_BITS)
-        return NodeFacts(head.number, head.base_fee, found, quantity(balance, "a balance", 256))
+        coin = quantity(balance, "a balance", 256)
+        known = None if transaction is None else await _knows(rpc, transaction)
+        return NodeFacts(head.number, head.base_fee, found, coin, known)
     except (TransportError, NodeRefused) as error:
         legend = which_is_which(rpc)
         return NodeAway(f"{error} ({legend})" if legend else str(error))
+
+
+async def _knows(rpc: Questions, transaction: bytes) -> bool | None:
+    """None where none has it, and not all say so. Raises NodeUnavailable."""
+    asked = await ask_each(rpc, [Call("eth_getTransactionByHash", (to_hex(transaction),))])
+    said = [answer for (answer,) in asked]
+    if any(isinstance(answer, dict) for answer in said):
+        return True
+    return False if all(answer is None for answer in said) else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.service.rpc import Questions
 from corechain_relayer.transactions.book import Book
-from corechain_relayer.transactions.explain import Explanation, Facts, explain
+from corechain_relayer.transactions.explain import Explanation, Facts, explain, live_attempt
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
 from corechain_relayer.transactions.spending import Sample, days_left
 
@@ -31,15 +31,17 @@ class View:
         look = await self.book.look(found.queue)
         sender = found.sender or (look.sender if look else None)
         node: NodeFacts | NodeAway = NodeAway("not asked: it is over")
-        owner, left = None, None
+        owner, left, attempts = None, None, await self.book.attempts(found.id)
+        live = live_attempt(found, attempts)
         if found.is_open:
-            node = await ask_node(self.rpc, sender)
+            sent = live is not None and live.sent_at is not None
+            node = await ask_node(self.rpc, sender, live.hash if live and sent else None)
             if isinstance(node, NodeFacts) and node.count is not None and sender is not None:
                 owner = await self.book.owner(sender, node.count)
                 left = await self._days_left(sender, node)
         return Facts(
             found,
-            await self.book.attempts(found.id),
+            attempts,
             await self.book.ahead(found) if found.is_open else None,
             look,
             node,
