@@ -11,7 +11,7 @@ given no admin's key, or no address
 """
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -71,8 +71,8 @@ async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(l
     lane.submitter = Submitter(
         old.journal, old.node, new, old.settled, old.policy, Metrics(), entitled=key
     )
-    await lane.until_confirmed("batch:2")
-    assert list(chain.commitments()) == [1, 2]
+    await lane.until_confirmed("batch:3")
+    assert list(chain.commitments()) == [1, 2, 3]
 
 
 async def _rotated(lane: Lane, contracts: Contracts, new: Signer) -> None:
@@ -97,6 +97,12 @@ async def _rotated(lane: Lane, contracts: Contracts, new: Signer) -> None:
     contracts.name_receipt_signer(submitter, 0, signer)
     warned = await run()
     assert (warned["done"], signer.hex() in warned["waits_for"]) == ([], True)
+    book = Late(lane.pool, lane)
+    late = await Rotation(contracts, admin, book, 0, new.address, False, True).run()
+    assert (late["done"], "not final" in late["waits_for"]) == ([], True)
+    lane.mine(FINALITY + 1)
+    await lane.until(lambda: _is_final(lane, "batch:2"))
+    await lane.want(3)
     closed = await run(releases=True)
     assert (closed["done"], "the bond to be free" in closed["waits_for"]) == (["closeLane"], True)
     assert (await run())["done"] == []
@@ -117,8 +123,20 @@ async def _rotated(lane: Lane, contracts: Contracts, new: Signer) -> None:
     chain.rpc("anvil_setBalance", address, before)
 
 
-async def _is_final(lane: Lane) -> bool:
-    return await lane.state("batch:1") == "final"
+@dataclass(frozen=True)
+class Late(Book):
+    """A journal in which the submitter signs once more before it is paused."""
+
+    lane: Lane
+
+    async def pause(self, queue: str, reason: str) -> dict[str, Any]:
+        await self.resume(queue)
+        await self.lane.until_confirmed("batch:2")
+        return await super().pause(queue, reason)
+
+
+async def _is_final(lane: Lane, key: str = "batch:1") -> bool:
+    return await lane.state(key) == "final"
 
 
 def test_the_command_says_what_it_lacks(

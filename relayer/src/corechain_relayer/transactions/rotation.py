@@ -100,6 +100,7 @@ class Rotation:
         step = await self._step()
         if step is not Step.DONE:
             await self._pause(queue)
+            step = await self._step()  # what was signed until then is waited for, too
         while step not in (Step.DONE, Step.DRAIN, Step.WAIT):
             if step is Step.BOND and not self.pays:
                 break
