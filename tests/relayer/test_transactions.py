@@ -49,7 +49,9 @@ async def test_a_bump_that_is_wanted_replaces_the_transaction_once(
     await queue.want()
     await queue.rounds()
     (before,) = queue.pool()
-    await queue.book.bump(KEY, "it is urgent")
+    wanted = await queue.book.bump(KEY, "it is urgent")
+    kept = (await queue.book.find(KEY)).document()["bump"]
+    assert (kept["replaces"], kept["reason"]) == (wanted["replaces"], "it is urgent")
     if killed:
         queue.restart()
     await queue.rounds()

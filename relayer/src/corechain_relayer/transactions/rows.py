@@ -56,6 +56,7 @@ class Transaction:
     failures: int
     ended_because: str | None
     attempts: int
+    bump_reason: str | None = None
 
     def now(self, state: str) -> "Transaction":
         """The same, in the state that it has by now."""
@@ -84,6 +85,7 @@ class Transaction:
         """JSON values; bytes as hexadecimal digits, times as ISO 8601."""
         held = {"halted": self.halt, "waits": self.wait, "paused": self.pause}
         held["cancelling"] = self.cancel
+        bump = {"replaces": _hex(self.bump), "reason": self.bump_reason}
         return {
             "id": self.id,
             "key": self.key,
@@ -99,6 +101,7 @@ class Transaction:
             "attempts": self.attempts,
             "failures": self.failures,
             **{name: why.document() if why else None for name, why in held.items()},
+            "bump": None if self.bump is None else bump | {"since": _time(self.bump_since)},
         }
 
 
@@ -124,6 +127,7 @@ def transaction_of(row: "Record") -> Transaction:
         failures=row["failures"],
         ended_because=row["ended_because"],
         attempts=row["attempts"],
+        bump_reason=row["bump_reason"],
     )
 
 

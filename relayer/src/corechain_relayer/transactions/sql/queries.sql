@@ -4,7 +4,7 @@ select i.id, i.key, i.queue, i.state, i.sender, i.nonce, i.transaction, i.block_
        i.created_at, i.halt_kind, i.halt_reason, i.halted_at, i.wait_kind, i.wait_reason,
        i.waiting_since, i.ended_because, i.failures, i.spent_block, p.reason as paused,
        p.since as paused_since, c.reason as cancel, c.made_at as cancel_since,
-       b.hash as bump, b.made_at as bump_since,
+       b.hash as bump, b.made_at as bump_since, b.reason as bump_reason,
        (select count(*) from attempt a where a.intent_id = i.id) as attempts
 from intent i left join queue_pause p on p.queue = i.queue
 left join wish c on c.intent_id = i.id and c.kind = 'cancel'
