@@ -2,6 +2,7 @@
 go, reorgs that put another root in place, or the same one over other data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chaos.chain import FOREIGN, Fork, Mined, Other
@@ -70,6 +71,8 @@ class RewardStory(DutyStory):
         """Steps without faults until now."""
         super().__init__(world)
         self.node.story = self  # type: ignore[attr-defined]
+        self.policy = self.calm = replace(self.calm, recalls=True)
+        self.submitter.policy = self.policy
         self.submitter.grounds = self._roots().replaced
         self.commits_data()
 

@@ -14,6 +14,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
+from corechain_relayer.submitter.recall import stray
 
 FAR = 1 << 62
 """Of what is in no hurry."""
@@ -119,6 +120,24 @@ class ModelJournal(IntentJournal):
                 found.append(candidate)
             candidate += 1
         return found
+
+    async def strays(self, sender: bytes, count: int, since: float) -> list[Intent]:
+        self._fence("read")
+        held = {a.nonce for row in self.tables.rows.values() for a in self._counting(row)}
+        found: dict[int, Intent] = {}
+        for row in self.tables.rows.values():
+            one = row.intent
+            for attempt in (*row.old, *one.attempts):
+                is_given_up = attempt.hash in self.tables.refused and not attempt.cancels
+                if is_given_up and attempt.nonce >= count and attempt.nonce not in held:
+                    found[attempt.nonce] = stray(one.id, one.key, one.target, one.calldata, attempt)
+        return [found[nonce] for nonce in sorted(found)]
+
+    def _counting(self, row: Row) -> list[Attempt]:
+        """Attempts that may do what they are for, or have."""
+        if row.intent.state is State.VOID:
+            return []
+        return [a for a in (*row.old, *row.intent.attempts) if a.hash not in self.tables.refused]
 
     async def note_costs(self, receipts: Collection[Receipt]) -> None:
         self._fence("read")

@@ -215,7 +215,7 @@ class ChallengerRole:
 
     def veto_policy(self) -> Policy:
         """By the window of the root that is to be vetoed."""
-        return self._paced(self.roots.pace if self.roots else Pace())
+        return replace(self._paced(self.roots.pace if self.roots else Pace()), recalls=True)
 
     def _paced(self, pace: Pace) -> Policy:
         settings = self.settings

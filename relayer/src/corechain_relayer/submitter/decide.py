@@ -32,6 +32,7 @@ from corechain_relayer.submitter.plan import (
     age,
     plan,
 )
+from corechain_relayer.submitter.recall import recalled
 
 MOST_IN_POOL = 256
 UNKNOWN_BUMPS = 4
@@ -57,6 +58,8 @@ class Look:
     spending: Spending = field(default_factory=Spending)
     weak: Mapping[int, Weak] = field(default_factory=dict)
     """Those of the intents that must not come into a block now."""
+    strays: Sequence[Intent] = ()
+    """What was given up and may land, each with the nonce and the attempt."""
 
     @property
     def left(self) -> int | None:
@@ -81,6 +84,8 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     unknown = _unknown_nonce(memory, look)
     if unknown is not None:
         planned = _after_unknown(planned, unknown, memory, look, now, may_sign=may_sign)
+    if may_sign:
+        planned = [*planned, *recalled(look.strays, planned, look.chain.suggested, policy.max_fee)]
     allowed = _of_chain(planned, look, urgent, now)
     actions = [*first, *(_undearer(action, memory) for action in allowed)]
     actions = [action for action in actions if is_harmless(action, look.weak)]

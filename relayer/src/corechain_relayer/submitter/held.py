@@ -71,6 +71,11 @@ class Held:
     _noted: dict[int, tuple[str, str]] = field(default_factory=dict)
     """What this process has told the journal that intents wait for."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator has paused the queue, as of the last round."""
+        return self.standing.pause is not None
+
     async def show(self, intents: Sequence[Intent], memory: Memory, policy: Policy) -> None:
         """Tells /ready, the metrics and the journal how things stand."""
         self.standing = await self.journal.standing()

@@ -12,6 +12,7 @@ from corechain_relayer.errors import LaneHalted
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.journal.sql import query
 from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Policy, Receipt, State
+from corechain_relayer.submitter.recall import stray
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -51,6 +52,10 @@ def _intent(row: "Record", attempts: Sequence[Attempt]) -> Intent:
         row["bump"],
         row["wait_kind"],
     )
+
+
+def _stray(row: "Record") -> Intent:
+    return stray(row["id"], row["key"], row["target"], row["calldata"], _attempt(row))
 
 
 def _columns(blocks: Collection[BlockId]) -> tuple[list[int], list[bytes]]:
@@ -132,6 +137,13 @@ class IntentJournal:
         """The lowest nonces from `count` on that the journal has not signed for, ascending."""
         rows = await asked(self.connection.fetch(query("free_nonces"), sender, count, number))
         return [row["candidate"] for row in rows]
+
+    async def strays(self, sender: bytes, count: int, since: float) -> list[Intent]:
+        """What was given up and would land where a reorg gives back the nonces from `count` on: as
+        intents to be cancelled, by nonce, each with its dearest attempt. `since`: the oldest
+        signature that matters, in seconds since 1970."""
+        fields = (self.queue, sender, count, since)
+        return [_stray(row) for row in await asked(self.connection.fetch(query("strays"), *fields))]
 
     # ------------------------------------------------------------------ before the block
 

@@ -140,8 +140,7 @@ class Policy:
     refused_pause_s: float = 5.0
     """After a refusal that only time or an operator can cure (no funds, the call reverts)."""
     ordered: bool = True
-    """Whether nonces are given out in the order of the intents, and nothing new is signed while an
-    earlier intent stands still."""
+    """Nonces go in the order of the intents, and nothing new is signed while one stands still."""
     in_flight: int = 1
     """Pending intents of a queue at a time; an unordered one signs the most urgent first."""
     max_failures: int = 3
@@ -156,6 +155,7 @@ class Policy:
     """Whether transactions pay for their bytes on another chain, beside gas."""
     rewanted: bool = False
     """Whether what is void is wanted anew while it is needed: answers and challenges are."""
+    recalls: bool = False  # what was given up must not land: vetoes (recall.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,8 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A nonce below a pending intent's is nobody's (a foreign transaction had it until a reorg):
-    spend it on nothing, or nothing of ours is mined again."""
+    """Spend a nonce on nothing: it is nobody's (a foreign transaction had it until a reorg) and all
+    above waits for it, or what was given up could land under it."""
 
     intent: Intent
     nonce: int

@@ -50,13 +50,13 @@ from corechain_relayer.submitter.plan import (
     Void,
     age,
 )
+from corechain_relayer.submitter.recall import STRAY_S
 from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
-
 
 FRAME_BYTES = 256
 """What a signed transaction has besides its call: numbers, addresses and a signature."""
@@ -102,7 +102,8 @@ class Submitter:
         policy, paused = self.policy, self.memory.paused(self.policy, self.clock())
         intents = await self.journal.open_intents(policy.ordered, paused, policy.in_flight)
         await self.held.show(intents, self.memory, policy)
-        if not intents and not await self.journal.newest_confirmed_blocks(1):
+        is_idle = not intents and not await self.journal.newest_confirmed_blocks(1)
+        if is_idle and not await self._strays(0):
             return False
         look = await self.watch.look()
         if look is None:
@@ -113,23 +114,30 @@ class Submitter:
         if reviewed.doubtful:
             # A block confirmed now would vouch for older ones that no node has spoken of yet.
             return reviewed.final
-        chain = await self.watch.view(intents, look) if intents else None
+        strays = await self._strays(look.count)
+        chain = await self.watch.view(intents, look) if intents or strays else None
         if chain is None:
             return reviewed.final
-        return await self._act(intents, chain) or reviewed.final
+        return await self._act(intents, chain, strays) or reviewed.final
 
-    async def _act(self, intents: Sequence[Intent], chain: ChainView) -> bool:
+    async def _strays(self, count: int) -> list[Intent]:
+        if not self.policy.recalls:
+            return []
+        return await self.journal.strays(self.signer.address, count, self.clock() - STRAY_S)
+
+    async def _act(
+        self, intents: Sequence[Intent], chain: ChainView, strays: Sequence[Intent]
+    ) -> bool:
         # One more than are given out: the lowest may be a gap.
         number = self.policy.in_flight + 1
         free = await self.journal.free_nonces(self.signer.address, chain.count, number)
         if chain.receipts:
             await self.journal.note_costs(chain.receipts.values())
-        is_paused = self.held.standing.pause is not None
         spending = await self._spending(intents)
         if must_hear_pool(self.memory, free[0], self.policy, self.clock()):
             self._learn(PoolHeard(await self.node.pool_count(self.signer.address)))
         weak = await self.grounds(intents)
-        look = Look(intents, chain, free, self.policy, is_paused, spending, weak)
+        look = Look(intents, chain, free, self.policy, self.held.is_paused, spending, weak, strays)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
         # What fills a nonce is paid from it first, as all else waits behind that.
@@ -152,7 +160,7 @@ class Submitter:
         spent = await self.journal.spent_in_a_day()
         if not self.policy.l1_fee:
             return Spending(spent)
-        longest = max(len(intent.calldata) for intent in intents)
+        longest = max((len(intent.calldata) for intent in intents), default=0)
         return Spending(spent, await self.node.l1_fee(FRAME_BYTES + longest))
 
     async def _is_still_full(self) -> bool:

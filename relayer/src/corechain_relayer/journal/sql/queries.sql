@@ -249,6 +249,20 @@ select a.intent_id, a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_
 from attempt a join intent i on i.id = a.intent_id and i.nonce = a.nonce
 where a.intent_id = any($1::bigint[]) and not a.refused order by a.place;
 
+-- name: strays
+-- Signed transactions of a sender ($2) for intents of a queue ($1) that do not count any more, under
+-- nonces from $3 on that nothing else holds; those signed since $4. Of each nonce the dearest.
+select distinct on (a.nonce)
+       a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_at, a.sent_at, a.cancels,
+       i.id, i.key, i.target, i.calldata
+from intent i join attempt a on a.intent_id = i.id
+where i.queue = $1 and a.sender = $2 and a.nonce >= $3::bigint and a.signed_at >= $4
+  and a.refused and not a.cancels
+  and not exists (select from attempt held join intent o on o.id = held.intent_id
+                  where held.sender = $2 and held.nonce = a.nonce and not held.refused
+                    and o.state <> 'void')
+order by a.nonce, a.max_fee desc;
+
 -- name: unfinished
 -- Whether something of a queue is in no block yet.
 select exists (select 1 from intent where queue = $1 and state in ('queued', 'pending'));
