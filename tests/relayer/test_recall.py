@@ -64,7 +64,8 @@ def test_a_stray_is_replaced_for_more_than_it_pays() -> None:
     (fill,) = actions
     assert isinstance(fill, Fill)
     assert (fill.intent, fill.nonce) == (STRAY, 5)
-    assert fill.fees.max_fee > 80 and fill.fees.priority_fee > 8
+    assert fill.fees.max_fee > 80
+    assert fill.fees.priority_fee > 8
 
 
 def test_a_pause_keeps_no_stray_in_the_pool() -> None:
