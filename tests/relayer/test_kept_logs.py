@@ -11,6 +11,10 @@ given a service that reads a contract's logs, and keeps those of final blocks
     the view passes over it, and nothing is kept from there on
   when enough nodes agree again after few were believed
     it begins anew from what is kept, once the database is there
+  when somebody else has dropped what was kept, and reads it no more
+    it is read and kept again beside the view, which stays as new as the chain
+  when who reads on is gone with its session
+    nobody waits for it
   when the database is away
     the chain is read without it, and kept once it is there
   when the database hangs
@@ -20,6 +24,7 @@ given a service that reads a contract's logs, and keeps those of final blocks
 import asyncio
 from dataclasses import dataclass, replace
 from typing import Any, cast
+from uuid import uuid4
 
 from support.fake_chain import fake_chain
 from support.long_chain import hash_of
@@ -30,10 +35,12 @@ from corechain.protocol.events import DeviceRevoked, Event
 from corechain.protocol.logs import topic_of
 from corechain.service.database import create_pool
 from corechain.service.nodes import in_time, is_by_few, node_at
+from corechain.service.reconcile import Ref
 from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
+from corechain_relayer.journal.final_logs import FinalLogs
 from corechain_relayer.registry.view import RegistryView
-from relayer.old_chain import DEPTH, HANDFUL, REGISTRY, blocks_of, old_chain
+from relayer.old_chain import CONTRACT, DEPTH, HANDFUL, REGISTRY, OldChain, blocks_of, old_chain
 from relayer.test_relayer_following import registered
 
 HEIGHT = 20_000
@@ -118,6 +125,62 @@ async def test_what_a_failover_has_lost_is_read_and_kept_again(database: str) ->
         assert (kept or 0) < world.blocks.height - 600
         assert "goes back further than ours" in told[0]
         assert world.is_whole(follower.view)
+
+
+async def test_what_somebody_else_has_dropped_is_kept_again(database: str) -> None:
+    """A restart had to read all of it, for hours."""
+    async with old_chain(database, HEIGHT) as world:
+        follower = world.follower()
+        await looked(world, follower)
+        await world.pool.execute("delete from final_view")
+        told = await looked(world, follower)
+        assert "is not kept: it was dropped" in told[0]
+        assert follower.kept is not None
+        follower.kept._lost_at = -1e9  # long ago
+        other = world.follower(reads_on_s=60.0)
+        await other.refresh_since(0.0)
+        assert other.kept is not None
+        await world.pool.execute(
+            "update final_view set block = 300, block_hash = $1, logs = 0", hash_of(300, 0)
+        )
+        await world.pool.execute("delete from final_log")
+        await looked(world, follower)
+        assert await world.kept() == 300, "while somebody else reads it"
+        await world.pool.execute("update final_view set reads_until = now()")
+        async with asyncio.timeout(PATIENCE_S):
+            while told := await looked(world, follower):
+                assert world.is_whole(follower.view)
+        assert await world.kept() == world.blocks.height - DEPTH
+        await looked(world, follower)
+        assert await world.kept() == world.blocks.height - DEPTH
+        view, few, _ = await world.started()
+        assert (world.is_whole(view), few <= HANDFUL) == (True, True)
+
+
+async def looked(world: OldChain, follower: Follower[RegistryView]) -> list[str]:
+    """What it warns of after another look, a block later."""
+    world.blocks.height += 1
+    follower._asked_at = -1e9
+    await follower.refresh_or_log()
+    return follower.warnings()
+
+
+async def test_nobody_waits_for_a_reader_that_is_gone(database: str) -> None:
+    """Killed in a first reading, it had the next process wait for six seconds."""
+    async with old_chain(database) as world:
+        store, gone = FinalLogs(world.pool, 1, CONTRACT, "one", 600.0), create_pool(database)
+        await gone
+        through, further = Ref(5, bytes(32)), Ref(6, bytes(32))
+        assert await replace(store, pool=gone, reader=uuid4()).keep(None, through, [])
+        standing = await store.standing()
+        assert standing is not None
+        assert standing.is_being_read
+        assert not await store.keep(through, further, [])
+        await gone.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while standing is None or standing.is_being_read:
+                standing = await store.standing()
+        assert await store.keep(through, further, [])
 
 
 async def test_when_enough_nodes_agree_again_a_view_begins_from_what_is_kept(database: str) -> None:

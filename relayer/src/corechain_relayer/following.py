@@ -135,6 +135,9 @@ class Follower(Generic[V]):
     _outage: str = ""
     """What ended the last look, so that the same words are logged once."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _again: "Unseen | None" = None
+    """Who reads the same once more, where nothing is kept any more."""
+    _is_again: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.view = self.new_view()
@@ -167,7 +170,9 @@ class Follower(Generic[V]):
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
-        return [*self._reader.warnings(), *(self.kept.warnings() if self.kept else ())]
+        keeping = [self.kept, None if self._again is None else self._again.kept]
+        told = [text for kept in keeping if kept is not None for text in kept.warnings()]
+        return [*self._reader.warnings(), *told]
 
     def fold(self, view: V, logs: Sequence[Log]) -> None:
         """Brings a view forward. A view that needs to know where a log stands has another fold."""
@@ -192,6 +197,7 @@ class Follower(Generic[V]):
             self._outage = str(error)
         else:
             self._outage = ""
+            await self.keep_again()
 
     async def refresh_since(self, moment: float) -> None:
         """Makes the view as new as `moment` (monotonic seconds) at least. Callers share a look at
@@ -206,6 +212,31 @@ class Follower(Generic[V]):
                 return
             await asyncio.sleep(max(0.0, self._asked_at + MIN_INTERVAL_S - time.monotonic()))
             await self._look()
+
+    async def keep_again(self) -> None:
+        """What is kept no more is read once more beside the view, a piece at a time, until it ends
+        where the view does: else it were a restart that had to read all of it."""
+        kept = self.kept
+        if kept is None or not kept.is_to_be_read_again or self._is_again.locked():
+            return
+        async with self._is_again:
+            again = self._again = self._again or self._unseen(kept)
+            try:
+                is_whole = await again.read_on()
+            except (NodeBehind, NodeUnavailable, NodeRefused):
+                return  # the next look says what it is
+            assert again.kept is not None
+            if again.kept.is_lost:
+                kept.lose_again()
+                self._again = None
+            elif is_whole and await again._known.tip() == await self._known.tip():
+                log.info("kept again", contract=self.contract.name)
+                self.kept, self._again = again.kept, None
+
+    def _unseen(self, kept: KeptLogs) -> "Unseen":
+        kept = kept.anew(self._seen.number if self._seen is not None else 0)
+        how = (self.poll_s, self.range_blocks, Metrics(), self.confirmations, kept, self.topics)
+        return Unseen(self.rpc, kept.store.contract, Nothing, *how)
 
     async def _look(self) -> None:
         self._asked_at = time.monotonic()
@@ -307,3 +338,25 @@ class Follower(Generic[V]):
         if self.kept is not None:
             final = None if settled is None else (await self._known.unfinal())[-1]
             await self.kept.took(found, final)
+
+
+class Nothing:
+    """The view of who only reads."""
+
+
+class Unseen(Follower[Nothing]):
+    """Reads what is to be kept, and folds nothing."""
+
+    def fold(self, view: Nothing, logs: Sequence[Log]) -> None:
+        pass
+
+    async def read_on(self) -> bool:
+        """A piece, or what is left of the way to the head; True when it is as new as the node.
+        Raises NodeBehind, NodeUnavailable, NodeRefused."""
+        assert self.kept is not None
+        if await self.kept.is_read_now():
+            return False
+        while not await self._step():
+            if self.kept.is_far:
+                return False
+        return True

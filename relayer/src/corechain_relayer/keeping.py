@@ -9,22 +9,22 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from uuid import uuid4
 
 import structlog
 
-from corechain.protocol.logs import MalformedLog, decode_log
 from corechain.service.chain_questions import place_of
 from corechain.service.errors import NodeUnavailable, StoreUnavailable
-from corechain.service.forks import ForkFinder
-from corechain.service.known_chain import Extended, MemoryChain
+from corechain.service.forks import newest_of
+from corechain.service.known_chain import Extended
 from corechain.service.nodes import is_by_few, told_by_few
-from corechain.service.reconcile import ChainReplaced, Ref
+from corechain.service.reconcile import Ref
 from corechain.service.rpc import Questions
 from corechain.service.words import Log
 from corechain_relayer.journal.final_logs import FinalLogs, Standing, Subject
-from corechain_relayer.turns import block_of, pieces_of, with_last
+from corechain_relayer.turns import block_of, is_odd, pieces_of, with_last
 from corechain_relayer.wiring import check_chain
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,8 @@ KEEP_AT_ONCE = 5_000
 """In one transaction."""
 RETRY_S = 5.0
 """How long it is not asked again, then."""
+MOST_YOUNG = 300_000
+"""Logs that wait for the database, some hundred megabytes: a first reading goes on without it."""
 ANEW_EVERY_S = 600.0
 """A view of many logs is seconds of work; to keep nothing until a restart costs that start more."""
 TOLD_EVERY_S = 10.0
@@ -87,6 +89,7 @@ class KeptLogs:
     """Answers of fewer nodes than must agree, before what we have read."""
     _lost: str = ""
     """Why nothing is kept any more."""
+    _lost_at: float = float("-inf")
     _went_back: str = ""
     """That the database has lost what we had kept."""
     _went_back_at: float = float("-inf")
@@ -191,6 +194,8 @@ class KeptLogs:
         NodeUnavailable, NodeRefused, WrongNode."""
         if not self._lost:
             self._young += found.logs
+        if len(self._young) > MOST_YOUNG:
+            self._lose("the database was away for too long")
         left = found.head.number - found.blocks[-1].number
         self._left = found if left > self.far_blocks else None
         self._tell()
@@ -252,7 +257,7 @@ class KeptLogs:
 
     async def _keep_piece(self, logs: Sequence[Log], through: Ref) -> bool:
         """Whether it was kept, so that what follows can be."""
-        if any(map(_is_odd, logs)):
+        if any(map(is_odd, logs)):
             # The view has passed it over. Kept, it would be missing for good; asked for anew, it
             # may be another.
             self._lose("the node has sent a log that cannot be")
@@ -297,7 +302,41 @@ class KeptLogs:
 
     def _lose(self, why: str) -> None:
         log.warning("not kept any more", view=self.store.name, why=why)
-        self._lost, self._young = why, []
+        self._lost, self._lost_at, self._young = why, time.monotonic(), []
+
+    # --------------------------------------------------------- kept again, beside the view
+
+    @property
+    def is_lost(self) -> bool:
+        return bool(self._lost)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the head is far from what was read."""
+        return self._left is not None
+
+    @property
+    def is_to_be_read_again(self) -> bool:
+        """Whether that was long ago. Not at once: who has dropped it reads it anew."""
+        return self.is_lost and time.monotonic() > self._lost_at + ANEW_EVERY_S
+
+    def anew(self, head: int) -> "KeptLogs":
+        """The same, of which nothing is known yet."""
+        contract = self.store.contract
+        first = max(contract.block, head - 2 * self.window // 3) if self.window else contract.block
+        store = replace(self.store, contract=replace(contract, block=first), reader=uuid4())
+        found = replace(self, store=store)
+        found.start_over()
+        return found
+
+    async def is_read_now(self) -> bool:
+        """By somebody else, whom it would not help to read the same; or that cannot be known."""
+        standing = await self._in_time(_within(self.store.standing(), self.store_s))
+        return bool(self._away) or (standing is not None and standing.is_being_read)
+
+    def lose_again(self) -> None:
+        """It could not be kept once more."""
+        self._lost_at = time.monotonic()
 
     # -------------------------------------------------------- what is kept is not the chain's
 
@@ -317,7 +356,7 @@ class KeptLogs:
             return  # what we have read since is gone, and was not kept yet
         kept = await _within(self.store.blocks(standing), LOAD_S)
         # What had ended after the fork, and so was dropped, has not: nothing tells what that was.
-        to = None if self.subject_of else await self._fork(kept)
+        to = None if self.subject_of else await newest_of(self.rpc, kept)
         if self._is_doubtful:
             raise NodeUnavailable("too few nodes agree to give up what was read of final blocks")
         log.error(
@@ -330,15 +369,6 @@ class KeptLogs:
             await self.store.drop(standing)
         else:
             await self.store.cut(standing, to)
-
-    async def _fork(self, kept: Sequence[Ref]) -> Ref | None:
-        known = MemoryChain()
-        known.extend(kept)
-        try:
-            gone = await ForkFinder(self.rpc).find(known, kept[-1], await self.rpc.head())
-        except ChainReplaced:
-            return None
-        return gone.to
 
     async def drop(self) -> None:
         """What is kept makes no sense: it is read anew."""
@@ -360,14 +390,6 @@ class KeptLogs:
             return None
         self._away = ""
         return done
-
-
-def _is_odd(entry: Log) -> bool:
-    try:
-        decode_log(list(entry.topics), entry.data)
-    except MalformedLog:
-        return True
-    return False
 
 
 async def _within(answer: Awaitable[T], limit_s: float) -> T:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from operator import attrgetter
 from typing import TypeVar
 
+from corechain.protocol.logs import MalformedLog, decode_log
 from corechain.service.words import Log
 
 T = TypeVar("T")
@@ -48,3 +49,12 @@ async def in_turns(logs: Sequence[Log]) -> AsyncIterator[Sequence[Log]]:
         if place:
             await asyncio.sleep(0)
         yield piece
+
+
+def is_odd(entry: Log) -> bool:
+    """Whether none of our contracts can have logged it so."""
+    try:
+        decode_log(list(entry.topics), entry.data)
+    except MalformedLog:
+        return True
+    return False

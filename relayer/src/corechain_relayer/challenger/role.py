@@ -167,26 +167,28 @@ class ChallengerRole:
         await check_chain(self.strict, self.deployment.chain_id)
         guardian = self.guardian
         assert guardian is not None
-        calls = DisputesCalls(self.strict, self.deployment, guardian.address)
-        sources, folder = self._sources(), self.settings.data_dir / ARCHIVE
-        folder.mkdir(parents=True, exist_ok=True)
-        store = ChallengerStore(self.pool, VETOES)
-        shared = (self.strict, self.deployment, self.settings.log_range_blocks, sources, folder)
+        sources = self._sources()
         try:
-            node = node_of(self.strict, self.settings)
-            kept = KeptReading(
-                self.strict,
-                self.deployment,
-                self.settings.log_range_blocks,
-                self.settings.confirmations,
-                self.metrics,
-                self.pool,
-            )
-            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work, node, kept)
-            self.roots = watch
+            self.roots = watch = self._root_watch(sources, guardian)
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
         finally:
             await sources.close()
+
+    def _root_watch(self, sources: FileSources, guardian: Account) -> RootWatch:
+        settings, folder = self.settings, self.settings.data_dir / ARCHIVE
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = (self.strict, self.deployment, settings.log_range_blocks)
+        return RootWatch(
+            *asked,
+            sources,
+            folder,
+            DisputesCalls(self.strict, self.deployment, guardian.address),
+            ChallengerStore(self.pool, VETOES),
+            self.alerts,
+            self.veto_work,
+            node_of(self.strict, settings),
+            KeptReading(*asked, settings.confirmations, self.metrics, self.pool),
+        )
 
     async def send_vetoes(self) -> None:
         """One session of the submitter that signs with the guardian's key."""

@@ -20,8 +20,8 @@ WORD = 32
 LOGS_AT_ONCE = 5_000
 """Rows of one question: some 20 ms of work."""
 READS_ON_S = 6.0
-"""Who keeps something goes on reading for so long, as far as the others know: three times as long
-as it takes to keep the next piece."""
+"""Who keeps something goes on reading for so long, as far as the others know, and while its session
+of Postgres is there: three times as long as it takes to keep the next piece."""
 
 
 class Subject(NamedTuple):

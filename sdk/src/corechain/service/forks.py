@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corechain.service.errors import NodeBehind, NodeRefused
-from corechain.service.known_chain import Known, RolledBack
+from corechain.service.known_chain import Known, MemoryChain, RolledBack
 from corechain.service.reconcile import (
     ChainReplaced,
     Heard,
@@ -96,3 +96,15 @@ class ForkFinder:
 
 def _behind(tip: Ref, head: Block) -> str:
     return f"the node's head is block {head.number}, ours is {tip.number}"
+
+
+async def newest_of(rpc: Questions, refs: Sequence[Ref]) -> Ref | None:
+    """The newest of some blocks (oldest first) that the node's chain has; None where it has none of
+    them. Raises NodeUnavailable, NodeRefused."""
+    known = MemoryChain()
+    known.extend(refs)
+    try:
+        gone = await ForkFinder(rpc).find(known, refs[-1], await rpc.head())
+    except ChainReplaced:
+        return None
+    return gone.to

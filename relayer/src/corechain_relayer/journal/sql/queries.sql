@@ -692,8 +692,11 @@ select batch_id, devices from batch_rests where batch_id = any($1::bigint[]);
 delete from batch_rests where batch_id = any($1::bigint[]);
 
 -- name: final_view
--- How far a view ($1 name, $2 chain, $3 contract) was read, and whether somebody else than $4 reads on.
-select id, first_block, block, block_hash, logs, reader <> $4 and reads_until > now() as is_being_read
+-- How far a view ($1 name, $2 chain, $3 contract) was read, and whether somebody else than $4 reads on, whose
+-- session is there. Behind a pooler it stays.
+select id, first_block, block, block_hash, logs,
+       reader <> $4 and reads_until > now()
+       and (reader_pid is null or exists (select from pg_stat_activity where pid = reader_pid)) as is_being_read
 from final_view where name = $1 and chain_id = $2::text::numeric and contract = $3;
 
 -- name: final_logs
@@ -712,8 +715,9 @@ select distinct block_number, block_hash from final_log where view_id = $1 order
 -- name: begin_final_view
 -- Keeps a view for the first time: from block $8 to block $4 with hash $5, with $6 logs, read by $7 who goes
 -- on for $9 seconds. Null where somebody else was first.
-insert into final_view (name, chain_id, contract, first_block, block, block_hash, logs, reader, reads_until)
-values ($1, $2::text::numeric, $3, $8, $4, $5, $6, $7, now() + $9 * interval '1 second')
+insert into final_view
+    (name, chain_id, contract, first_block, block, block_hash, logs, reader, reads_until, reader_pid)
+values ($1, $2::text::numeric, $3, $8, $4, $5, $6, $7, now() + $9 * interval '1 second', pg_backend_pid())
 on conflict (name, chain_id, contract) do nothing returning id;
 
 -- name: advance_final_view
@@ -721,9 +725,10 @@ on conflict (name, chain_id, contract) do nothing returning id;
 -- it does not stand there any more, or somebody else than $7 reads on.
 update final_view
 set block = $4, block_hash = $5, logs = logs + $6, reader = $7,
-    reads_until = now() + $10 * interval '1 second'
+    reads_until = now() + $10 * interval '1 second', reader_pid = pg_backend_pid()
 where name = $1 and chain_id = $2::text::numeric and contract = $3 and block = $8 and block_hash = $9
-  and (reader = $7 or reads_until < now())
+  and (reader = $7 or reads_until < now()
+       or reader_pid is not null and not exists (select from pg_stat_activity where pid = reader_pid))
 returning id;
 
 -- name: insert_final_logs

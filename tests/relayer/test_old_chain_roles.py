@@ -1,0 +1,63 @@
+"""What a role of an old chain was told is kept, too: `test_old_chain.py` has how, this that it is.
+
+given a challenger with a guardian's key, whose chain is thousands of blocks old
+  its second start asks for no log below what the first has kept: of lanes, roots, commits, devices
+"""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from support.processes import PATIENCE_S
+
+from corechain.deployment import Deployment
+from corechain_relayer.challenger.calls import Terms
+from corechain_relayer.challenger.process import ChallengerProcess
+from corechain_relayer.challenger.settings import ChallengerSettings
+from corechain_relayer.keeping import MUCH_BLOCKS
+from corechain_relayer.rewards.kept import VIEWS
+from relayer.challenging import CHALLENGER_KEY
+from relayer.old_chain import CONTRACT, DEPTH, RANGE, old_chain
+from relayer.support import SUBMITTER_KEY
+
+HEIGHT, MONTHS_S = 20_000, 5_000_000
+KEPT = ["DeviceRegistry", "commits", "lanes", "roots"]
+
+
+async def test_a_challenger_that_starts_again_reads_on_behind_what_is_kept(
+    database: str, tmp_path: Path
+) -> None:
+    names = (*VIEWS, "BatchChallenges")
+    deployment = Deployment(31337, {name: replace(CONTRACT, name=name) for name in names})
+    async with old_chain(database, HEIGHT) as world:
+        given: dict[str, Any] = {"deployment": "none.json", "data_dir": tmp_path}
+        given |= {"rpc_url": world.chain.url, "database_url": database}
+        given |= {"challenger_key": CHALLENGER_KEY, "guardian_key": SUBMITTER_KEY}
+        given |= {"log_range_blocks": RANGE, "confirmations": DEPTH}
+        settings = ChallengerSettings(**given)
+
+        async def started() -> int:
+            """The lowest block whose logs are asked for."""
+            world.chain.calls.clear()
+            process = ChallengerProcess(settings, deployment)
+            await process.pool
+            role, sources = process.role(), process.role()._sources()
+            lanes = await role._follower(Terms(MONTHS_S, 0, 0, bytes(20)))
+            await asyncio.gather(*(one.refresh_since(0.0) for one in (lanes, process.registry)))
+            assert role.guardian is not None
+            kept = role._root_watch(sources, role.guardian).kept
+            assert kept is not None
+            for contract in VIEWS:
+                await kept.logs(contract, 0, HEIGHT)
+            await sources.close()
+            await process.close()
+            asked = [query for (query,) in world.chain.asked("eth_getLogs")]
+            return min(int(query["fromBlock"], 16) for query in asked if "fromBlock" in query)
+
+        assert await started() == 1
+        async with asyncio.timeout(PATIENCE_S):  # on a loaded machine it is kept a moment later
+            while await started() < HEIGHT - 2 * MUCH_BLOCKS:
+                pass
+        rows = await world.pool.fetch("select name from final_view")
+        assert sorted(row["name"] for row in rows) == KEPT
