@@ -347,6 +347,15 @@ SERVICE = [
                 [("corechain_view_block{@}", "{{pod}} {{contract}}")],
                 width=12,
             ),
+            Panel(
+                "Blocks whose logs are read, and kept for the next start",
+                "none",
+                [
+                    ("corechain_view_read_block{@}", "{{pod}} {{contract}} read"),
+                    ("corechain_view_kept_block{@}", "{{pod}} {{contract}} kept"),
+                ],
+                width=24,
+            ),
         ],
     )
 ]

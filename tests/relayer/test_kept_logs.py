@@ -150,9 +150,10 @@ async def test_what_somebody_else_has_dropped_is_kept_again(database: str) -> No
         async with asyncio.timeout(PATIENCE_S):
             while told := await looked(world, follower):
                 assert world.is_whole(follower.view)
-        assert await world.kept() == world.blocks.height - DEPTH
         await looked(world, follower)
         assert await world.kept() == world.blocks.height - DEPTH
+        shown = follower.metrics.view_kept_block.labels("DeviceRegistry")._value.get()
+        assert shown == await world.kept()
         view, few, _ = await world.started()
         assert (world.is_whole(view), few <= HANDFUL) == (True, True)
 

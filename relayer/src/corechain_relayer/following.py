@@ -281,6 +281,9 @@ class Follower(Generic[V]):
     def _publish(self, head: Block) -> None:
         self.view, self._seen = self._fold.newest, head
         self.metrics.view_block.labels(self.contract.name).set(head.number)
+        if self.kept is not None and self.kept.through is not None:
+            kept = self.metrics.view_kept_block.labels(self.contract.name)
+            kept.set(self.kept.through.number)
 
     def _rebuild(self, reason: str) -> None:
         log.warning("view rebuilt", contract=self.contract.name, reason=reason)

@@ -85,6 +85,11 @@ class Metrics:
             "Block up to which a view has read; view_block once it is whole",
             "contract",
         )
+        self.view_kept_block = gauge(
+            "view_kept_block",
+            "Block up to which what a view has read is kept, for the next start",
+            "contract",
+        )
         self.answers_incomplete = counter(
             "answers_incomplete_total",
             "Answers of the node that lacked something: logs, blocks (behind), the final block",
