@@ -91,9 +91,11 @@ TOWER = """
 76 a state comes after the close
 """
 CHALLENGER = """
+26 a private RPC keeps what it takes
 31 a commit comes again without its registration
 31 a reorg moves a revocation
 38 a node has misled a judge
+39 the private RPC is down
 62 a challenged data file is missing for a while
 84 a batch that is wrong, or hidden
 """

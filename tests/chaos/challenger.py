@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from chaos.chain import Fork, Mined, Other
+from chaos.chances import CHALLENGES, chances
 from chaos.disputes import (
     ANSWER,
     CHALLENGE,
@@ -40,6 +41,7 @@ from chaos.disputes import (
     subject_of,
 )
 from chaos.duties import SUBJECTS, DutyStory, Standing, Told, Work
+from chaos.private import Private, PrivateModel
 from chaos.world import Counted, Violation, World
 from corechain.protocol.archive import Place
 from corechain.protocol.evidence import Demand
@@ -64,6 +66,10 @@ KINDS = (HONEST, FRAUD, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, YOUNG, REVOKED, REVO
 class ChallengerStory(DutyStory):
     """Subjects are batches, each of a lane of its own."""
 
+    NODE = PrivateModel
+    CHANCES = chances(CHALLENGES)
+    node: PrivateModel
+
     def __init__(self, world: World) -> None:
         self.missing: set[int] = set()
         """Subjects whose data file no source has now."""
@@ -76,6 +82,8 @@ class ChallengerStory(DutyStory):
         self.others_after_s = world.rng.choice((0, 30))
         """So long after it has run out somebody else's demand is expired; 0: never."""
         super().__init__(world)
+        self.node.pace = lambda: self.role.pace
+        self.node.private = world.rng.choice((Private.NONE, Private.GOOD))
 
     def new_role(self) -> Challenger:
         metrics: Any = Counted(self.world)
@@ -267,9 +275,35 @@ class ChallengerStory(DutyStory):
         """A data file goes, and comes back from a backup."""
         self.missing ^= {self.world.rng.randint(1, SUBJECTS)}
 
+    def private_rpc_changes(self) -> None:
+        """Some have none."""
+        if self.node.private is not Private.NONE:
+            self.node.private = self.world.rng.choice((Private.GOOD, Private.KEEPS, Private.DOWN))
+
+    def heal(self) -> None:
+        self._private_rpc_returns()
+        super().heal()
+
+    def _private_rpc_returns(self) -> None:
+        if self.node.private is not Private.NONE:
+            self.node.private = Private.GOOD
+
     def _calm_down(self) -> None:
         super()._calm_down()
         self.missing.clear()
+        self._name_another()
+
+    def _name_another(self) -> None:
+        """A private RPC stays as it is while a window runs: there is the public one. A bond that is
+        there to be taken waits: there an operator has the time to name another."""
+        if all(one.demanded for one in self._near()):
+            self._private_rpc_returns()
+
+    def _near(self) -> list[Suspect]:
+        fork = self.chain.now
+        found = self.suspects(fork)
+        owed = self.owed(fork).items()
+        return [found[n] for n, one in owed if self.left_s(one, fork) < self.reserve_s]
 
     def somebody_else_answers(self) -> None:
         """Another challenger is first, or the lane shows a part of its data in the last moment that
@@ -292,6 +326,7 @@ class ChallengerStory(DutyStory):
             self.world.fault("78 another one answers")
 
     def _quiet_step(self) -> None:
+        self._name_another()
         super()._quiet_step()
         self._wait_for_deadline()
 

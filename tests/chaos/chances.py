@@ -68,6 +68,8 @@ DUTIES = {
 }
 """Of the roles that answer in time. `somebody_acts`: a stale close, a demand; `something_is_left`:
 a newer state, or a data file that comes and goes."""
+CHALLENGES = DUTIES | {"private_rpc_changes": 6}
+"""Of the challenger: half of them send by a private RPC."""
 REWARDS = DUTIES | {
     "somebody_acts": 26,
     "somebody_else_answers": 8,

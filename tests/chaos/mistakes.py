@@ -9,6 +9,7 @@ from typing import Any
 
 from chaos.run import SUBMITTER, simulate
 from corechain_relayer.challenger import roots as reward_roots
+from corechain_relayer.challenger import sending
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.roots import RootWatch
@@ -183,6 +184,14 @@ OF_RESTS_AND_DISPUTES = (
         "_affords",
         "if await self.calls.allowance(token) < fee:",
         "if False:",
+        "challenger",
+    ),
+    Mutant(
+        "trusts a private RPC to the end",
+        sending,
+        "is_late",
+        "pace.left_s * PUBLIC_SHARE < pace.window_s",
+        "False",
         "challenger",
     ),
 )

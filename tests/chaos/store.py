@@ -13,6 +13,7 @@ from chaos.world import MOST_GAS, Effect, Violation, World
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
+from corechain_relayer.submitter.outgoing import NOTHING
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
 from corechain_relayer.submitter.recall import stray
 
@@ -367,6 +368,8 @@ class ModelJournal(IntentJournal):
 
     def _halt(self, intent: Intent, why: LaneHalted) -> None:
         row = self.tables.rows[intent.id]
+        if intent.key.startswith(NOTHING):
+            raise Violation("I5", f"{intent.key} stands still, and what waits for its nonce")
         if row.intent.halt is None and row.intent.state in OPEN:
             row.why = why.reason
             self._set(intent.id, halt=why.kind)

@@ -40,8 +40,7 @@ async def twin(database: str) -> AsyncIterator[Twin]:
 
 
 STORIES = [(LaneStory, 7), (LaneStory, 17), (LaneStory, 25), (GuardStory, 1), (ChallengerStory, 13)]
-"""What another transaction has done, an operator cancels, a clock that is set back, demands, and a
-nonce that is filled in vain."""
+"""What another transaction has done, an operator cancels, a clock that is set back, demands."""
 
 
 async def test_the_journal_of_the_stories_does_what_the_real_one_does(twin: Twin) -> None:

@@ -18,8 +18,8 @@ class ChallengingSettings(ServiceSettings):
     )
     challenger_rpc_url: NodeUrl | None = Field(
         None,
-        description="private RPC that gets the challenger's transactions, and nobody else does: "
-        "seen in the mempool, evidence can be copied",
+        description="private RPC that gets the challenger's transactions, and nobody else does "
+        "until the last quarter of a window: seen in the mempool, evidence can be copied",
     )
     challenger_patience_s: float = Field(
         3_600.0,

@@ -153,7 +153,8 @@ class ChallengerRole:
         settings = self.settings
         async with writer(settings.session_url, self.signer.lock, STILL_S) as held:
             fees = settings.max_fee_per_gas, settings.min_priority_fee
-            node = PrivateNode(self.rpc, settings.confirmations, *fees, private=self.private)
+            node = PrivateNode(self.rpc, settings.confirmations, *fees)
+            node.private, node.pace = self.private, self.pace
             journal, settled = IntentJournal(held, QUEUE), one_by_one(StillTaken(self.calls))
             asks = (always, self.alerts.sending)
             submitter = Submitter(
@@ -211,9 +212,12 @@ class ChallengerRole:
     def is_right(self, root: Root) -> bool:
         return self.roots is not None and self.roots.is_right(root)
 
-    def policy(self) -> Policy:
+    def pace(self) -> Pace:
         """Nothing waits for anything else; the nearest window sets the pace of all."""
-        return self._paced(self.challenger.pace if self.challenger else Pace())
+        return self.challenger.pace if self.challenger else Pace()
+
+    def policy(self) -> Policy:
+        return self._paced(self.pace())
 
     def veto_policy(self) -> Policy:
         """By the window of the root that is to be vetoed."""
