@@ -438,6 +438,8 @@ chaos: setup ## submitter, watchtower, guard, challenger, aggregator, reward gua
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000 --in-turn --state .corechain/chaos-long.json,10000) --write bench/results/chaos.json
 	@echo "· is it noticed when one of them is wrong"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.mutants
+	@echo "· the journal of the stories beside the real one, on Postgres"
+	@$(RUN) TWIN_SEEDS=$(if $(LONG),400,40) $(PYTEST) tests/chaos/test_journal_twin.py -q
 	@echo "· killed at every step, on real servers behind bad networks"
 	@$(RUN) KILLS=$(or $(KILLS),$(if $(LONG),1000,200)) SEED=$(SEED) MINUTES=$(MINUTES) $(PYTEST) tests/chaos/crash_matrix.py -q -s
 

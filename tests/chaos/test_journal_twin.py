@@ -6,14 +6,18 @@ given a clock that was set back between two transactions
   the later one is the newest
 """
 
+import os
 from collections.abc import AsyncIterator
+from itertools import product
 
 import pytest
 
 from chaos.challenger import ChallengerStory
 from chaos.guard import GuardStory
 from chaos.lane import TURNS, LaneStory
+from chaos.rewards import RewardStory
 from chaos.run import MODULES, TWINS
+from chaos.tower import TowerStory
 from chaos.twin import Call, Twin, taped
 from chaos.world import World, virtual
 from corechain.service.database import connect
@@ -43,8 +47,13 @@ STORIES = [(LaneStory, 7), (LaneStory, 17), (LaneStory, 25), (GuardStory, 1), (C
 """What another transaction has done, an operator cancels, a clock that is set back, demands."""
 
 
+KINDS = (LaneStory, TowerStory, GuardStory, ChallengerStory, RewardStory)
+MORE = range(int(os.environ.get("TWIN_SEEDS", "0")))
+"""Seeds of each role besides."""
+
+
 async def test_the_journal_of_the_stories_does_what_the_real_one_does(twin: Twin) -> None:
-    for kind, seed in STORIES:
+    for kind, seed in (*STORIES, *product(KINDS, MORE)):
         assert not await twin.difference(calls_of(kind, seed)), f"seed {seed} of {kind.__name__}"
 
 
