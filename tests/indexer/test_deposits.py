@@ -14,6 +14,7 @@ import pytest_asyncio
 from corechain.protocol.errors import ChannelNotSeen, PaymentRequired
 from corechain.service.database import create_pool, migrate
 from corechain_indexer.api import deposits
+from corechain_indexer.api.app import problem, unavailable
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.errors import FacilitatorUnavailable
 from corechain_indexer.store import MIGRATIONS
@@ -118,6 +119,45 @@ async def test_a_facilitator_that_is_not_there_is_an_outage(answer: Any) -> None
     with pytest.raises(FacilitatorUnavailable) as outage:
         await depositor(answer).deposit(DOCUMENT, {"network": "eip155:31337"})
     assert outage.value.maybe_sent == (answer is not unreachable)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "waits_s"),
+    [
+        (429, "30", 30),
+        (503, "Mon, 30 Nov 2026 08:01:30 GMT", 90),
+        (429, "99999999999999999999", 120),
+        (429, "-90", 0),
+        (503, "soon", 0),
+        (500, "30", 0),
+    ],
+)
+async def test_a_facilitator_that_asks_to_be_left_alone_is(
+    status: int, said: str, waits_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, now = [], [100.0]
+    fields = {"retry-after": said, "date": "Mon, 30 Nov 2026 08:00:00 GMT"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) == 1:
+            return httpx.Response(status, headers=fields)
+        return httpx.Response(200, json={"success": True, "transaction": TRANSACTION})
+
+    monkeypatch.setattr(deposits.time, "monotonic", lambda: now[0])
+    busy = depositor(answer)
+    with pytest.raises(FacilitatorUnavailable) as outage:
+        await busy.deposit(DOCUMENT, {})
+    assert (outage.value.maybe_sent, outage.value.wait_s) == (True, waits_s)
+    told = int(problem(unavailable(outage.value)).headers["retry-after"])
+    assert max(1, waits_s) <= told <= max(1, 2 * waits_s)
+    if waits_s:
+        now[0] += waits_s - 1
+        with pytest.raises(FacilitatorUnavailable, match="left alone") as outage:
+            await busy.deposit(DOCUMENT, {})
+        assert (outage.value.maybe_sent, outage.value.wait_s, len(asked)) == (False, 1, 1)
+        now[0] += 1
+    assert await busy.deposit(DOCUMENT, {}) == TRANSACTION
 
 
 async def test_a_refusal_without_a_reason_is_one() -> None:

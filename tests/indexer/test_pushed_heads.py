@@ -127,15 +127,44 @@ async def test_a_silent_socket_is_opened_again() -> None:
         await until(lambda: node.connections >= 3)
 
 
-async def _speaks_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
-    await writer.drain()
+NOT_HERE, BUSY, AWAY = "405 Method Not Allowed", "429 Too Many Requests", "503 Unavailable"
+DATES = (
+    "date: Mon, 30 Nov 2026 08:00:00 GMT\r\nretry-after: Mon, 30 Nov 2026 08:01:30 GMT",
+    "retry-after: Mon, 30 Nov 1926 08:00:00 GMT",
+)
 
 
-async def test_a_node_without_websockets_is_asked_less_and_less_often(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([(NOT_HERE, "")] * 6, [5, 10, 20, 40, 60, 60]),
+        (
+            [
+                (BUSY, "retry-after: 30"),
+                (AWAY, DATES[0]),
+                (AWAY, DATES[1]),
+                (NOT_HERE, "retry-after: 90"),
+                (BUSY, "Retry-After: 7\r\nretry-after: 70"),
+                (BUSY, "retry-after: 99999999999999999999"),
+                (AWAY, "retry-after: -90"),
+                (AWAY, "retry-after: soon"),
+            ],
+            [30, 90, 20, 40, 70, 120, 60, 60],
+        ),
+    ],
+)
+async def test_a_node_without_websockets_is_asked_less_and_less_often_and_as_it_asks(
+    answers: list[tuple[str, str]], expected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    left = iter(answers)
+
+    async def speaks_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        status, fields = next(left, answers[-1])
+        more = f"{fields}\r\n" if fields else ""
+        writer.write(f"HTTP/1.1 {status}\r\n{more}content-length: 0\r\n\r\n".encode())
+        await writer.drain()
+
     pauses: list[float] = []
     sleep = asyncio.sleep
 
@@ -143,13 +172,13 @@ async def test_a_node_without_websockets_is_asked_less_and_less_often(
         pauses.append(seconds)
         await sleep(0)
 
-    async with stream_server(_speaks_http) as url:
+    async with stream_server(speaks_http) as url:
         monkeypatch.setattr(heads.asyncio, "sleep", noted)
         async with watching(url) as seen, asyncio.timeout(PATIENCE_S):
-            while len([pause for pause in pauses if pause >= 5]) < 6:
+            while len([pause for pause in pauses if pause >= 5]) < len(expected):
                 await sleep(0.01)
         assert seen == []
-    assert [pause for pause in pauses if pause >= 5][:6] == [5, 10, 20, 40, 60, 60]
+    assert [pause for pause in pauses if pause >= 5][: len(expected)] == expected
 
 
 async def test_one_node_that_cannot_push_holds_up_no_other() -> None:

@@ -138,11 +138,12 @@ class SetupRefused(ProtocolError):
 
 
 class FacilitatorUnavailable(TransportError):
-    """The x402 facilitator did not answer, or with nonsense; it may have sent the deposit."""
+    """The x402 facilitator did not answer, or with nonsense; it may have sent the deposit.
+    `wait_s`: for how long it asks to be left alone."""
 
-    def __init__(self, why: str, *, maybe_sent: bool = False) -> None:
+    def __init__(self, why: str, *, maybe_sent: bool = False, wait_s: float = 0.0) -> None:
         super().__init__(f"the facilitator: {why}")
-        self.why, self.maybe_sent = why, maybe_sent
+        self.why, self.maybe_sent, self.wait_s = why, maybe_sent, wait_s
 
 
 class ArchiveUnavailable(TransportError):
@@ -219,3 +220,7 @@ class Unavailable(ProtocolError):
     """Something that the answer needs does not answer at the moment."""
 
     status = 503
+
+    def __init__(self, detail: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
-from corechain.http import authorities, is_loopback
+from corechain.http import authorities, is_loopback, put_off_s
 from corechain.service.errors import NodeUnavailable
 from corechain.service.named_url import now_of
-from corechain.service.supervision import side_by_side
+from corechain.service.supervision import LONGEST_OBEYED_S, side_by_side
 from corechain.service.words import fields_of, octets, quantity
 
 log = structlog.get_logger(__name__)
@@ -88,6 +88,15 @@ def pushed_head(message: str | bytes) -> tuple[int, bytes] | None:
     return number, octets(head.get("hash"), "a pushed head's hash", 32)
 
 
+def _asked_s(error: BaseException) -> float:
+    """What a busy node says in place of a handshake, 429 or 503 with Retry-After."""
+    if not isinstance(error, InvalidStatus):
+        return 0.0
+    # Its own mapping raises for a field that is there twice.
+    fields = {name.lower(): value for name, value in error.response.headers.raw_items()}
+    return put_off_s(error.response.status_code, fields)
+
+
 @dataclass(slots=True)
 class HeadWatch:
     """Listens at all `urls` (`http` or `ws`) and calls `new_head`. Ends only by cancellation."""
@@ -108,18 +117,20 @@ class HeadWatch:
     async def _follow(self, source: int) -> None:
         pause, told = self.first_pause_s, ""
         while True:
-            why, pushed = await self._listen(source)
+            why, pushed, asked_s = await self._listen(source)
             self._rumours.closed(source)
             # A socket that worked is opened again soon; one that never did, less and less often.
             pause = self.first_pause_s if pushed else pause
+            rest_s = max(pause, min(LONGEST_OBEYED_S, asked_s))
             if why != told:  # the same words every minute would bury what is new
-                log.info("no pushed heads, polling", node=source + 1, error=why, retry_s=pause)
+                log.info("no pushed heads, polling", node=source + 1, error=why, retry_s=rest_s)
             told = "" if pushed else why
-            await asyncio.sleep(pause)
+            await asyncio.sleep(rest_s)
             pause = min(LONGEST_PAUSE_S, 2 * pause)
 
-    async def _listen(self, source: int) -> tuple[str, bool]:
-        """Until the socket fails or falls silent: why, and whether it has pushed anything."""
+    async def _listen(self, source: int) -> tuple[str, bool, float]:
+        """Until the socket fails or falls silent: why, whether it has pushed anything, and for how
+        many seconds the node asks to be left alone."""
         pushed = False
         try:
             async with self._connected(now_of(self.urls[source])) as socket:
@@ -132,7 +143,7 @@ class HeadWatch:
                     if head is not None and self._rumours.heard(source, head):
                         self.new_head()
         except FAILURES as error:
-            return type(error).__name__, pushed
+            return type(error).__name__, pushed, _asked_s(error)
 
     @staticmethod
     def _connected(url: str) -> connect:

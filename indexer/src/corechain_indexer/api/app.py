@@ -27,7 +27,9 @@ from corechain.service.errors import StoreUnavailable
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, allowed, options, route_error
+from corechain.service.retry import spread_s
 from corechain.service.seldom import Seldom
+from corechain.service.supervision import asked_s
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -75,12 +77,18 @@ def problem(error: ProtocolError) -> Response:
     """An error as RFC 9457 problem details."""
     response = Response(problem_of(error), error.status, media_type="application/problem+json")
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE or isinstance(error, NotMirrored):
-        response.headers["retry-after"] = "1"
+        response.headers["retry-after"] = str(getattr(error, "retry_after_s", 1))
     if isinstance(error, TooManyRequests):
         response.headers.update({"retry-after": str(error.retry_after_s), **error.headers})
     if isinstance(error, UnknownApiKey):
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def unavailable(error: TransportError) -> Unavailable:
+    """Who asks again before whom we need will be asked is refused again."""
+    asked = asked_s(error)
+    return Unavailable(str(error), spread_s(asked) if asked else 1)
 
 
 @dataclass(slots=True)
@@ -137,7 +145,7 @@ class Api:
                 return await self._refused(request, InvalidQuery("query", "a value is too large"))
         except TransportError as error:
             self._tell(log.warning, "store unavailable", endpoint, error)
-            return await self._refused(request, Unavailable(str(error)))
+            return await self._refused(request, unavailable(error))
 
     def _tell(
         self, tell: Callable[..., Any], event: str, endpoint: Endpoint, error: TransportError
@@ -272,7 +280,7 @@ class Api:
         except ProtocolError as error:
             response = await self._refused(request, error)
         except TransportError as error:
-            response = await self._refused(request, Unavailable(str(error)))
+            response = await self._refused(request, unavailable(error))
         else:
             response = Response(headers={**STREAM_FIELDS, **limits})
             del response.headers["content-length"]  # it has no end

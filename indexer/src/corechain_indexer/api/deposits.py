@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 
+from corechain.http import put_off_s
 from corechain.protocol.errors import ChannelNotSeen, PaymentRequired
 from corechain.protocol.hashing import keccak
 from corechain.service.reasons import reason_of
+from corechain.service.supervision import LONGEST_OBEYED_S
 from corechain_indexer.errors import FacilitatorUnavailable
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.vouchers import Vouchers
@@ -46,13 +48,15 @@ class _Settled(msgspec.Struct, rename="camel"):
     network: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Depositor:
-    """Hands deposits to a facilitator and waits until the mirror has seen them."""
+    """Hands deposits to a facilitator and waits until the mirror has seen them. One that asks to be
+    left alone (`Retry-After`) is, by every payment."""
 
     http: httpx.AsyncClient
     facilitator_url: str
     pool: "Database"
+    _alone_until: float = 0.0
 
     async def ensure(
         self, document: bytes, requirement: Mapping[str, Any], channel_id: bytes, amount: int
@@ -112,10 +116,18 @@ class Depositor:
 
     async def _settle(self, body: bytes) -> _Settled:
         url = self.facilitator_url.rstrip("/") + "/settle"
+        if (left_s := self._alone_until - time.monotonic()) > 0:
+            raise FacilitatorUnavailable("it asks to be left alone", wait_s=left_s)
         try:
             return msgspec.json.decode(await self._posted(url, body), type=_Settled)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise FacilitatorUnavailable(reason_of(error)) from error
+        except httpx.HTTPStatusError as error:
+            answer = error.response
+            wait_s = min(LONGEST_OBEYED_S, put_off_s(answer.status_code, answer.headers))
+            self._alone_until = time.monotonic() + wait_s
+            why = f"HTTP {answer.status_code}"
+            raise FacilitatorUnavailable(why, maybe_sent=True, wait_s=wait_s) from error
         except (httpx.HTTPError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             said = reason_of(error)
             raise FacilitatorUnavailable(said, maybe_sent=True) from error
