@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import pytest
 
+from corechain_relayer.errors import OTHER_COMMITMENT
 from corechain_relayer.submitter.decide import Look, decide
-from corechain_relayer.submitter.grounds import Weak
-from corechain_relayer.submitter.memory import Memory, Taken, learn
+from corechain_relayer.submitter.grounds import CHAINED_TO_ANOTHER, Weak
+from corechain_relayer.submitter.memory import Halted, Memory, Taken, learn
 from corechain_relayer.submitter.outgoing import _payload
 from corechain_relayer.submitter.plan import (
     Action,
@@ -54,6 +55,20 @@ def decided(
 def test_nothing_is_signed_for_what_rests_on_nothing_nor_behind_it(weak: Weak) -> None:
     assert [a.intent.id for a in decided([queued(1), queued(2)], {})] == [1, 2]
     assert decided([queued(1), queued(2)], {1: weak}) == []
+
+
+def test_what_goes_on_from_a_batch_that_another_stands_in_the_place_of_is_withdrawn() -> None:
+    """In a block its header would name a batch that is not there: that costs the bond."""
+    intents = [pending(1, 4, halt=OTHER_COMMITMENT), pending(2, 5), queued(3)]
+    seen = Look(intents, look(), [6, 7], WINDOW)
+    memory, actions = decide(learn(Memory(), Halted(1), LATER), seen, LATER)
+    assert [(type(a), a.intent.id) for a in actions] == [(Sign, 2)]
+    assert _payload(actions[0].intent, SENDER).target == SENDER
+    assert {n: weak.reason for n, weak in memory.weak.items()} == dict.fromkeys(
+        (2, 3), CHAINED_TO_ANOTHER
+    )
+    unordered = replace(seen, policy=replace(WINDOW, ordered=False))
+    assert decide(Memory(), unordered, LATER)[0].weak == {}
 
 
 def test_what_is_not_ordered_goes_on_beside_it() -> None:

@@ -9,7 +9,7 @@ given a window of four
   a journal that was lost is rebuilt from what lands, and uses none of its nonces again
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,8 +17,10 @@ import pytest
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain_relayer.errors import OTHER_COMMITMENT, LaneHalted
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent
+from corechain_relayer.submitter.settled import Found
 from relayer.lane import Lane
 from relayer.support import ADMIN, Chain, eventually
 
@@ -265,6 +267,58 @@ async def test_nothing_new_is_signed_behind_what_the_node_would_not_estimate(
     assert await attempts(lane) == 1
     await until_confirmed(lane, WINDOW)
     assert await all_committed(lane, WINDOW)
+
+
+async def until_chased_again(lane: Lane) -> None:
+    """A call is signed for each, in place of nothing too."""
+
+    async def chased() -> bool:
+        intents = await lane.journal.open_intents(True, [])
+        newest = [intent.attempts[-1] for intent in intents]
+        return all(one.sent_at is not None and not one.cancels for one in newest)
+
+    await lane.until(chased)
+
+
+async def test_what_another_stands_in_the_place_of_halts_its_lane_though_it_is_in_a_pool(
+    manual: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manual.restart(resend_after_s=HOUR_S, bump_after_s=0.0)
+    await want(manual, 2)
+    await manual.submitter.step()
+    first = (await manual.journal.open_intents(True, []))[0]
+    other = LaneHalted(first.key, "0x07 is committed in its place")
+
+    async def settled(intents: Sequence[Intent]) -> list[Found]:
+        return [other if intent.key == first.key else None for intent in intents]
+
+    async def refuse_first(node: Node, sender: bytes, intents: list[Intent]) -> list[object]:
+        found = await estimates(node, sender, intents)
+        return [
+            NodeRefused("eth_estimateGas", 3, "execution reverted") if i.key == first.key else gas
+            for i, gas in zip(intents, found, strict=True)
+        ]
+
+    estimates, submitter = Node.estimates, manual.submitter
+    real, submitter.settled = submitter.settled, settled
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "estimates", refuse_first)
+        await submitter.step()
+    (halt,) = await manual.journal.halts()
+    assert (halt.intent, halt.kind) == ("batch:1", OTHER_COMMITMENT)
+    assert await manual.state("batch:1") == "pending"
+    # What goes on from it comes into no block.
+    await submitter.step()
+    behind = (await manual.journal.open_intents(True, []))[1]
+    assert behind.attempts[-1].cancels
+    # A reorg that takes the other one back cures it.
+    submitter.settled = real
+    manual.restart(bump_after_s=HOUR_S)
+    await until_chased_again(manual)
+    manual.chain.rpc("evm_mine")
+    await until_confirmed(manual, 2)
+    assert not await manual.journal.halts()
+    assert await all_committed(manual, 2)
 
 
 async def test_a_window_of_one_commits_one_at_a_time(manual: Lane) -> None:

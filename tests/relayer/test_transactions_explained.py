@@ -98,6 +98,12 @@ CASES = [
     (about(look=replace(LOOK, age_s=500.0)), "NoSubmitter", True, "for 500 s"),
     (about(look=replace(LOOK, problem="the key is not ours")), "QueueInTrouble", True, "not ours"),
     (about(replace(OPEN, halt=WHY)), "KeepsReverting", True, "relayer release --intent batch:7"),
+    (
+        about(replace(OPEN, halt=replace(WHY, kind="OtherCommitment"))),
+        "OtherCommitment",
+        True,
+        "start the lane with an empty database and all data files of both",
+    ),
     (about(replace(OPEN, wait=WHY)), "KeepsReverting", True, "tried again by itself"),
     (
         about(replace(OPEN, pause=replace(WHY, kind="QueuePaused"))),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from corechain_relayer.submitter.plan import Attempt, Intent
 from corechain_relayer.submitter.rlp import gas_limit
 
+FRAME_BYTES = 256
+"""What a signed transaction has besides its call: numbers, addresses and a signature."""
 BUDGET_REACHED = "BudgetReached"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from corechain_relayer.errors import OTHER_COMMITMENT
 from corechain_relayer.submitter.budget import Spending
-from corechain_relayer.submitter.grounds import Weak, at_rest, is_harmless, withdrawn
+from corechain_relayer.submitter.grounds import Weak, at_rest, is_harmless, misled, withdrawn
 from corechain_relayer.submitter.memory import (
     WAITS_FOR_FINALITY,
     Full,
@@ -71,7 +71,8 @@ class Look:
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
     """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
     policy, resting = look.policy, memory.paused(look.policy, now)
-    look = replace(look, weak={**memory.done(policy, now), **look.weak})
+    chained = misled(look.intents) if policy.ordered else {}
+    look = replace(look, weak={**memory.done(policy, now), **look.weak, **chained})
     look = replace(look, intents=withdrawn(look.intents, look.weak))
     memory = replace(_tidied(memory, look, resting), weak=look.weak, over_budget=look.left == 0)
     memory, first = _of_memory(memory, look, now)

@@ -6,10 +6,11 @@ A commit rests on the registrations of its batch's devices, a veto on the root t
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from corechain_relayer.errors import OTHER_COMMITMENT
 from corechain_relayer.submitter.plan import Action, Intent, Send, State
 
 REGISTRATION_GONE, REGISTRY_UNREAD = "RegistrationGone", "RegistryUnread"
-ROOT_REPLACED = "RootReplaced"
+ROOT_REPLACED, CHAINED_TO_ANOTHER = "RootReplaced", "ChainedToAnother"
 """Reasons, as operators see them."""
 
 
@@ -34,6 +35,23 @@ Grounds = Callable[[Sequence[Intent]], Awaitable[Mapping[int, Weak]]]
 async def solid(intents: Sequence[Intent]) -> Mapping[int, Weak]:
     """Of intents that rest on nothing which a reorg can make false."""
     return {}
+
+
+def misled(intents: Sequence[Intent]) -> Mapping[int, Weak]:
+    """Those behind a batch in whose place another one stands, in the order of their lane: their
+    headers name ours as the one before. In a block they would prove a broken chain
+    (BatchChallenges: `BrokenChain`), which costs the bond."""
+    numbers = (n for n, intent in enumerate(intents) if intent.halt == OTHER_COMMITMENT)
+    first = next(numbers, len(intents))
+    return {intent.id: _chained_to(intents[first]) for intent in intents[first + 1 :]}
+
+
+def _chained_to(intent: Intent) -> Weak:
+    why = (
+        f"{intent.key}, which it goes on from, has another commitment in its place on chain: a "
+        "commit now would cost the bond"
+    )
+    return Weak(CHAINED_TO_ANOTHER, why)
 
 
 def withdrawn(intents: Sequence[Intent], weak: Mapping[int, Weak]) -> list[Intent]:

@@ -10,7 +10,7 @@ from corechain.service.errors import NodeRefused
 from corechain_relayer.behind import Moments
 from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter.budget import Purse, Spending
+from corechain_relayer.submitter.budget import FRAME_BYTES, Purse, Spending
 from corechain_relayer.submitter.decide import Look, decide, must_hear_pool
 from corechain_relayer.submitter.grounds import Grounds, solid
 from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
@@ -57,9 +57,6 @@ from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
-
-FRAME_BYTES = 256
-"""What a signed transaction has besides its call: numbers, addresses and a signature."""
 
 
 @dataclass(slots=True)
@@ -259,6 +256,9 @@ class Submitter:
         if intent.attempts:
             # Not whether what was signed came to nothing: it may land yet.
             (found,) = await self._found([replace(intent, attempts=())])
+        if isinstance(found, LaneHalted):  # what is in a pool can only revert while that stands
+            await self._halt(intent, found)
+            return
         if isinstance(found, Moot) and found.at_once:
             # At its fee it may wait for ever, and all after it: its nonce is for others.
             self._learn(Needless(intent.id, found.why, 0, at_once=True))

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from corechain_relayer.errors import KEEPS_REVERTING, OTHER_COMMITMENT, TRANSACTION_REFUSED
 from corechain_relayer.submitter.grounds import (
+    CHAINED_TO_ANOTHER,
     REGISTRATION_GONE,
     REGISTRY_UNREAD,
     ROOT_REPLACED,
@@ -14,8 +16,16 @@ from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts
 from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Reason, Transaction
 
 GWEI = 10**9
-HELD = (REGISTRATION_GONE, REGISTRY_UNREAD, ROOT_REPLACED)
+HELD = (CHAINED_TO_ANOTHER, REGISTRATION_GONE, REGISTRY_UNREAD, ROOT_REPLACED)
 """Reasons that no node has given: we hold it ourselves."""
+WAYS_OUT = {
+    OTHER_COMMITMENT: "Stop whatever else commits with this key, then start the lane with an empty "
+    "database and all data files of both: it is rebuilt from the chain. A reorg that takes the "
+    "other commitment back cures it alone",
+    KEEPS_REVERTING: "Cure what the contract says",
+    TRANSACTION_REFUSED: "Look at the node: it calls the transaction itself invalid",
+}
+"""Of a halt, before it is tried again."""
 LOOKED_S = 60.0
 """A submitter notes every five seconds that it looks; one that waits for an outage not so often."""
 RUN = "corechain relayer run --role"
@@ -85,7 +95,9 @@ def explain(facts: Facts) -> Explanation:
     _held(facts, said)
     _looked_after(facts, said)
     _asked_for(facts, said)
-    if facts.transaction.state is State.QUEUED:
+    if facts.transaction.halt is not None:
+        pass  # a pool, or its turn, is not what it waits for
+    elif facts.transaction.state is State.QUEUED:
         _in_turn(facts, said)
     else:
         _on_its_way(facts, said)
@@ -114,7 +126,8 @@ def _held(facts: Facts, said: Explanation) -> None:
         said.say(
             found.halt.kind,
             f"It stands still since {_at(found.halt)} ({found.halt.kind}): "
-            f"{found.halt.why}. `corechain relayer release --intent {found.key}` tries it again.",
+            f"{found.halt.why}. {WAYS_OUT.get(found.halt.kind, 'Cure that')}. `corechain relayer "
+            f"release --intent {found.key}` tries it again.",
             stuck=True,
         )
     if found.pause is not None:
