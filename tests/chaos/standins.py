@@ -48,8 +48,8 @@ class Nothing:
     def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
         return set()
 
-    def age_s(self, now: float) -> float:
-        return 0.0
+    def is_within(self, seconds: float) -> bool:
+        return True
 
     async def among(self, keys: Sequence[bytes]) -> frozenset[bytes]:
         return frozenset()

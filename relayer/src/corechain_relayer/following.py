@@ -126,6 +126,8 @@ class Follower(Generic[V]):
     _asked_at: float = -1e9
     _read_at: float = -1e9
     """When the last look began that came to its end."""
+    _read_on: float = 0.0
+    """The same by the wall clock."""
     _failure: NodeBehind | NodeUnavailable | NodeRefused | None = None
     """What the look of that moment has failed with."""
     _is_away: bool = False
@@ -167,6 +169,12 @@ class Follower(Generic[V]):
     def age_s(self, now: float) -> float:
         """How long ago the view was as new as the node. `now`: monotonic seconds."""
         return now - self._read_at
+
+    def is_within(self, seconds: float) -> bool:
+        """Whether it was so in the last `seconds`, by both clocks: monotonic ones stand still while
+        a machine sleeps, or is moved. A wall clock that is set forward costs a look."""
+        ages = self.age_s(time.monotonic()), time.time() - self._read_on
+        return max(ages) <= seconds
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
@@ -239,7 +247,7 @@ class Follower(Generic[V]):
         return Unseen(self.rpc, kept.store.contract, Nothing, *how)
 
     async def _look(self) -> None:
-        self._asked_at = time.monotonic()
+        self._asked_at, asked_on = time.monotonic(), time.time()
         # Until it is done: who cancels it leaves the view as it was.
         self._failure = NodeUnavailable("the last look at the chain was cut short")
         try:
@@ -249,7 +257,7 @@ class Follower(Generic[V]):
             self._failure, self._is_away = error, not isinstance(error, NodeBehind)
             raise
         self._failure, self._is_away, self._is_behind = None, False, False
-        self._read_at = self._asked_at
+        self._read_at, self._read_on = self._asked_at, asked_on
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""

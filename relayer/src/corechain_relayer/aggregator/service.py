@@ -235,7 +235,7 @@ class Aggregator:
         now = time.monotonic()
         if not self.batcher.is_due(now):
             return
-        if self.registry.age_s(now) > REGISTRY_AGE_S:
+        if not self.registry.is_within(REGISTRY_AGE_S):
             await self.registry.refresh_since(now)  # raises during an outage: the bus keeps it all
         await self._finish()
         # What was held back may be all there is to it.
