@@ -198,6 +198,10 @@ class ModelExaminer:
         at = story.chain.timestamp(found.since)
         return suspects.Standing(commit.batch_id, commit.commitment, commit.place, at)
 
+    async def standings(self, commits: Sequence[Commit]) -> dict[Commit, suspects.Standing]:
+        found = {commit: await self.standing(commit) for commit in commits}
+        return {commit: one for commit, one in found.items() if one is not None}
+
     async def file_of(self, one: suspects.Standing) -> ModelFile | None:
         if one.commitment[1] in HIDES:
             return None

@@ -50,6 +50,7 @@ from corechain_relayer.receipts.contract import ReceiptContract
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rewards.command import ProposedRoots
 from corechain_relayer.rewards.history import History
+from corechain_relayer.rewards.left_out import LeftOut
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import BlockId, Intent
 from corechain_relayer.transactions.node_facts import ask_node
@@ -190,7 +191,7 @@ QUESTIONS: dict[str, Callable[[Questions], Awaitable[Any]]] = {
     "bonds": lambda rpc: disputes(rpc).bonds_since([0, 1]),
     "asker": lambda rpc: disputes(rpc).asker(bytes(32)),
     "said to a call": lambda rpc: disputes(rpc).said_to(b"call"),
-    "committed at": lambda rpc: disputes(rpc).committed_at(1, bytes(26), Place.alone(1)),
+    "committed at": lambda rpc: disputes(rpc).committed_at([(1, bytes(26), Place.alone(1))]),
     "token": lambda rpc: disputes(rpc).token_balance(ADDRESS),
     "allowance": lambda rpc: disputes(rpc).allowance(ADDRESS),
     "balance": lambda rpc: disputes(rpc).balance(),
@@ -213,12 +214,13 @@ QUESTIONS: dict[str, Callable[[Questions], Awaitable[Any]]] = {
     "estimates": lambda rpc: node(rpc).estimates(WHO, [INTENT, INTENT]),
     "l1 fee": lambda rpc: node(rpc).l1_fee(100),
     "rehearsal": lambda rpc: node(rpc).rehearse(WHO, INTENT),
-    "knows": lambda rpc: node(rpc).knows(bytes(32)),
+    "seen": lambda rpc: node(rpc).seen([bytes(32)]),
     "send": lambda rpc: node(rpc).send([b"raw"]),
     "facts": lambda rpc: ask_node(rpc, WHO),
     "epochs": lambda rpc: history(rpc).epochs(5),
     "batches": lambda rpc: history(rpc).batches(5),
     "owners": lambda rpc: history(rpc).owners(5),
+    "left out": lambda rpc: LeftOut(rpc, ADDRESS)._is_there(2),
     "proposal": lambda rpc: ProposedRoots(node(rpc), DEPLOYMENT, 10)(INTENT),
 }
 

@@ -2,18 +2,28 @@
 
 given a challenger with a guardian's key, whose chain is thousands of blocks old
   its second start asks for no log below what the first has kept: of lanes, roots, commits, devices
+  of all commitments of its window the seconds are asked for together: each alone took an hour
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 from support.processes import PATIENCE_S
 
 from corechain.deployment import Deployment
-from corechain_relayer.challenger.calls import Terms
+from corechain.protocol.archive import Place
+from corechain.service.errors import NodeRefused
+from corechain.service.rpc import Block, Call
+from corechain_relayer.calldata import selector
+from corechain_relayer.challenger.calls import DisputesCalls, Terms
+from corechain_relayer.challenger.examining import Examiner, LaneBook
+from corechain_relayer.challenger.lanes import Commit, LanesView
 from corechain_relayer.challenger.process import ChallengerProcess
+from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.keeping import MUCH_BLOCKS
 from corechain_relayer.rewards.kept import VIEWS
@@ -61,3 +71,34 @@ async def test_a_challenger_that_starts_again_reads_on_behind_what_is_kept(
                 pass
         rows = await world.pool.fetch("select name from final_view")
         assert sorted(row["name"] for row in rows) == KEPT
+
+
+async def test_a_challenger_asks_together_when_what_it_knows_was_committed() -> None:
+    class Ring:
+        """Of a contract that has every second commitment."""
+
+        asked: ClassVar[list[int]] = []
+
+        async def call_all(self, calls: Sequence[Call]) -> list[str | NodeRefused]:
+            self.asked.append(len(calls))
+            numbers = [int(call.params[0]["data"][10:74], 16) for call in calls]
+            gone = "0x" + selector("UnknownBatch(uint48)").hex() + "00" * 32
+            refused = NodeRefused("eth_call", 3, "execution reverted", gone)
+            return [f"0x{number:064x}" if number % 2 else refused for number in numbers]
+
+    ring, nothing = cast(Any, Ring()), cast(Any, None)
+    contracts = Deployment(31337, {"DataBatches": CONTRACT})
+    calls = DisputesCalls(ring, contracts, bytes(20))
+    examiner = Examiner(calls, nothing, nothing, nothing, nothing)
+    commits = [Commit(n, bytes(26), Place.alone(n), n) for n in range(2_500)]
+    view, missing = LanesView({one.batch_id: [one] for one in commits}), commits[::2]
+    follower = cast(Any, SimpleNamespace(view=view))
+    limits = cast(Any, SimpleNamespace(retry_s=5.0, others_after_s=5.0))
+    parts = (nothing, calls, Terms(10**6, 0, 0, bytes(20)), limits, nothing, nothing, nothing)
+    challenger = Challenger(follower, examiner, *parts)
+    head, books = Block(1, b"", b"", 5_000, 0), {0: LaneBook(0)}
+    found = await challenger._challengeable(head, books)
+    assert [(one.batch_id, one.committed_at) for one in found] == [
+        (one.batch_id, one.batch_id) for one in commits if one not in missing
+    ]
+    assert len(Ring.asked) <= 3

@@ -131,7 +131,9 @@ class _Snapshot:
             return {}
         files = await self.store.leaves_between(after_block, row["through_block"])
         owners = await self.store.owners_at(row["through_block"])
-        return cumulative_after(
+        # Elsewhere: an epoch has millions of readings.
+        return await asyncio.to_thread(
+            cumulative_after,
             amounts,
             files,
             owners,

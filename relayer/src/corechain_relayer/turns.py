@@ -51,6 +51,14 @@ async def in_turns(logs: Sequence[Log]) -> AsyncIterator[Sequence[Log]]:
         yield piece
 
 
+async def in_steps(items: Sequence[T]) -> AsyncIterator[T]:
+    """Each, with a turn of the loop after many."""
+    for place, item in enumerate(items, 1):
+        yield item
+        if place % AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
 def is_odd(entry: Log) -> bool:
     """Whether none of our contracts can have logged it so."""
     try:

@@ -139,6 +139,13 @@ def words_of(raw: object, count: int) -> list[int]:
     return [int.from_bytes(found[at : at + 32], "big") for at in range(0, len(found), 32)]
 
 
+def _second(raw: object) -> int | None:
+    """None where the contract refuses. Raises NodeUnavailable, NodeRefused."""
+    if isinstance(raw, NodeRefused) and _refusal(raw) is not None:
+        return None
+    return words_of(raw, 1)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Of the deployment: seconds, and base units of the bond's token."""
@@ -188,17 +195,15 @@ class DisputesCalls:
         bonds = [words_of(raw, 6) for raw in await self.rpc.call_all(calls)]
         return {lane: bond[2] for lane, bond in zip(lanes, bonds, strict=True) if bond[1]}
 
-    async def committed_at(self, batch: int, commitment: bytes, place: Place) -> int | None:
-        """The second of a commit; None when the ring does not hold it there any more."""
+    async def committed_at(self, commits: Sequence[tuple[int, bytes, Place]]) -> list[int | None]:
+        """The second of each commit (batch, commitment, place), a hundred a request; None where the
+        ring does not hold it there any more."""
         from eth_abi.abi import encode
 
-        call = COMMITTED + encode(COMMITTED_TYPES, [batch, commitment, tuple(place)])
-        try:
-            return (await self._words(call, 1))[0]
-        except NodeRefused as error:
-            if _refusal(error) is None:
-                raise
-            return None
+        words = (encode(COMMITTED_TYPES, [batch, root, tuple(at)]) for batch, root, at in commits)
+        asked = [{"to": to_hex(self.address), "data": to_hex(COMMITTED + of)} for of in words]
+        calls = [Call("eth_call", (one, "latest")) for one in asked]
+        return [_second(raw) for raw in await self.rpc.call_all(calls)]
 
     async def asker(self, demand: bytes) -> Asker | None:
         """Who made an open demand; None when it is closed."""

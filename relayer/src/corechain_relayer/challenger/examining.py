@@ -134,11 +134,15 @@ class Examiner:
         for book in self.books.values():
             book.spans.drop(gone)
 
-    async def standing(self, commit: Commit) -> Standing | None:
-        """None where the ring does not hold it."""
-        batch, commitment, place, _ = commit
-        at = await self.calls.committed_at(batch, commitment, place)
-        return None if at is None else Standing(batch, commitment, place, at)
+    async def standings(self, commits: Sequence[Commit]) -> dict[Commit, Standing]:
+        """Those that the ring holds."""
+        asked = [(one.batch_id, one.commitment, one.place) for one in commits]
+        seconds = await self.calls.committed_at(asked)
+        return {
+            commit: Standing(*words, at)
+            for commit, words, at in zip(commits, asked, seconds, strict=True)
+            if at is not None
+        }
 
     async def file_of(self, standing: Standing) -> Opened | None:
         return await self.shelf.get(standing.batch_id, standing.commitment)

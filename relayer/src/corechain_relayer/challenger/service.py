@@ -42,14 +42,16 @@ from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Se
 from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
+from corechain_relayer.turns import in_steps
 
 log = structlog.get_logger(__name__)
 
 EXAMINED_A_ROUND = 32
 """Then demands and deadlines have their turn, however many batches wait after a start."""
+PLACED_AT_ONCE = 1_000
+"""Commitments whose seconds are asked for together: a start has those of days."""
 MARGIN_S = 600
-"""So long after its window a batch is known still: a reorg, or a node that is ahead of its time,
-must not make it forgotten for good."""
+"""So long after its window a batch is known still: there are reorgs, and nodes that are ahead."""
 LOST_FIRST = ("NoBond", "UnknownBatch", "UnknownDemand", "AlreadyDemanded", "Registered")
 """Refusals that say: somebody else was first, or there is nothing to take any more."""
 
@@ -135,9 +137,10 @@ class Challenger:
 
     async def _challengeable(self, head: Block, books: dict[int, LaneBook]) -> list[Standing]:
         """Commitments under a bond whose window is open, oldest first. Others are forgotten."""
-        found, gone = [], set[Key]()
-        for commit in self.follower.view.in_order():
-            one = await self._placed(commit)
+        found, gone, commits = [], set[Key](), self.follower.view.in_order()
+        await self._place(commits)
+        async for commit in in_steps(commits):
+            one = self._standing.get(commit)
             book = books.get(lane_of(commit.batch_id))
             since = head.timestamp if one is None else one.committed_at
             over_s = head.timestamp - since - self.terms.challenge_s
@@ -161,14 +164,11 @@ class Challenger:
                 self._ask_at.pop(key, None)
                 self.follower.view.forget(key[0])
 
-    async def _placed(self, commit: Commit) -> Standing | None:
-        """Where a commitment stands. What a block says of it does not change with the block."""
-        found = self._standing.get(commit)
-        if found is None:
-            found = await self.examiner.standing(commit)
-        if found is not None:
-            self._standing[commit] = found
-        return found
+    async def _place(self, commits: Sequence[Commit]) -> None:
+        """Where they stand. What a block says of it does not change with the block."""
+        new = [commit for commit in commits if commit not in self._standing]
+        for at in range(0, len(new), PLACED_AT_ONCE):
+            self._standing |= await self.examiner.standings(new[at : at + PLACED_AT_ONCE])
 
     # ------------------------------------------------------------------------------ examination
 
@@ -177,7 +177,7 @@ class Challenger:
     ) -> None:
         """Those that are new, whose file was missing, or of whose charges none was taken."""
         done = 0
-        for one in standing:
+        async for one in in_steps(standing):
             key = (one.batch_id, one.commitment)
             left_s = one.committed_at + self.terms.challenge_s - head.timestamp
             known = key in self.examiner.honest or self._is_charged(key)
