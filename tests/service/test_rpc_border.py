@@ -15,6 +15,7 @@ from support.scripted import answer
 
 from corechain.service import poster
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.progress import HEARD_BY
 from corechain.service.rpc import Call, Rpc, logs_in_ranges
 from corechain.service.words import (
     Block,
@@ -286,7 +287,8 @@ async def test_a_limit_on_how_often_one_may_ask_is_an_outage(text: str) -> None:
 
 
 async def test_a_range_that_is_too_large_is_halved_until_it_fits() -> None:
-    asked = []
+    asked, heard = [], []
+    HEARD_BY.set((lambda: heard.append(1),))  # a search of years is no standstill
 
     def reply(call: Any) -> dict[str, Any]:
         query = call["params"][0]
@@ -300,9 +302,8 @@ async def test_a_range_that_is_too_large_is_halved_until_it_fits() -> None:
         rpc = Rpc(node.url, 5.0)
         assert await logs_in_ranges(rpc, [ADDRESS], [], 0, 99, 100) == []
         await rpc.close()
-    assert [number for first, last in asked for number in range(first, last + 1)] == list(
-        range(100)
-    )
+    numbers = [number for first, last in asked for number in range(first, last + 1)]
+    assert (numbers, len(heard)) == (list(range(100)), len(asked))
 
 
 async def test_an_endless_answer_ends_in_time() -> None:
