@@ -23,6 +23,7 @@ LANE = """
 21 the sender cannot pay
 22 a node's own fee cap
 23 a node calls the transaction invalid
+24 a sequencer refuses what would revert
 24 an estimate reverts
 25 a transaction reverts on chain
 26 a pool forgets
@@ -67,6 +68,7 @@ DUTY = """
 13 the end of a window is near
 15 two processes for one key
 16 a send times out and was taken
+24 a sequencer refuses what would revert
 25 a transaction reverts on chain
 26 a pool forgets
 28 fees rise a hundredfold

@@ -162,20 +162,22 @@ class ModelNode(Node):
         if self.faults.broke:
             self.world.fault("21 the sender cannot pay")
             return NodeRefused("eth_estimateGas", -32000, "insufficient funds for gas * price")
-        if intent.calldata and self._reverts(fork, intent):
+        if self._reverts(fork, intent.calldata):
             self.world.fault("24 an estimate reverts")
             return NodeRefused("eth_estimateGas", 3, "execution reverted")
         return MOST_GAS
 
-    def _reverts(self, fork: Fork, intent: Intent) -> bool:
-        if self.chain.paused or intent.calldata in self.chain.elsewhere:
+    def _reverts(self, fork: Fork, calldata: bytes) -> bool:
+        if not calldata:
+            return False
+        if self.chain.paused or calldata in self.chain.elsewhere:
             return True
         if self.takes is not None:
-            return not self.takes(fork, intent.calldata)
-        return any(entry.payload == intent.calldata and entry.good for entry in fork.mined)
+            return not self.takes(fork, calldata)
+        return any(entry.payload == calldata and entry.good for entry in fork.mined)
 
     async def rehearse(self, sender: bytes, intent: Intent) -> None:
-        if self._reverts(self._reach(), intent):
+        if self._reverts(self._reach(), intent.calldata):
             raise NodeRefused("eth_call", 3, "execution reverted")
 
     async def seen(self, transactions: Sequence[bytes]) -> set[bytes]:
@@ -217,6 +219,9 @@ class ModelNode(Node):
             said = "insufficient funds for gas * price + value"
         elif faults.swallowing and self.world.rng.random() < faults.swallowing:
             self.world.fault("26 a transaction is dropped silently")
+        elif not self.chain.profile.pools and self._reverts(self._reach(), payload):
+            self.world.fault("24 a sequencer refuses what would revert")
+            said = "execution reverted"
         else:
             said = self.chain.submit(attempt, payload)
         self.world.note("send", attempt.nonce, payload.decode(), said[:28])

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from chaos.catalogue import FAULTS
+from chaos.chain import ARBITRUM
 from chaos.challenger import ChallengerStory
 from chaos.disputes import (
     CHALLENGE,
@@ -238,6 +239,27 @@ def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_n
         story.work()
         assert story.tables.rows[1].intent.state is State.PENDING, "another pool may have it yet"
         for _ in range(10):
+            story.world.now += 6
+            story.work()
+            story.mine(1)
+        states = [story.tables.rows[number].intent.state for number in (1, 2)]
+        assert states == [State.VOID, State.CONFIRMED]
+
+
+def test_what_a_sequencer_refuses_as_it_would_revert_holds_up_nothing() -> None:
+    """It would have succeeded when it was signed. Without a mempool it is nowhere, and the nonces
+    after it waited for ever, while it was sent again and again."""
+    with quiet_lane() as story:
+        story.chain.profile = ARBITRUM
+        rules = {"ordered": False, "rewanted": True, "replaces": False, "nonce_at_send": True}
+        story.policy = story.submitter.policy = replace(story.policy, **rules)  # type: ignore[arg-type]
+        story.tables.is_void_at_once = True
+        for number in (1, 2):
+            story.tables.insert(f"answer:{number}", b"b%d" % number)
+        story.node.faults.refusal = "sequencer temporarily not available"
+        story.work()
+        story.node.takes = lambda fork, payload: payload != b"b1"
+        for _ in range(20):
             story.world.now += 6
             story.work()
             story.mine(1)

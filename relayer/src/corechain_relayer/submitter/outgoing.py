@@ -118,24 +118,27 @@ class Outgoing:
         await self.journal.record_new(nothing, sender, attempt)
         log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
 
-    async def send(self, actions: Sequence[Send]) -> None:
-        """The lowest nonce first: some nodes keep nothing above a missing one."""
+    async def send(self, actions: Sequence[Send]) -> list[NotEstimated]:
+        """The lowest nonce first: some nodes keep nothing above a missing one. Those that no node
+        took as they would revert: a sequencer without a mempool (Nitro's) says of a transaction
+        what others say of an estimate."""
         ordered = sorted(actions, key=lambda action: action.attempt.nonce)
         for action in ordered:
             self._say_capped(action)
         answers = await self.node.send([action.attempt.raw for action in ordered])
         taken: list[Send] = []
-        refused: list[tuple[Send, RpcFailure, str]] = []
+        refused: list[tuple[Send, RpcFailure, NodeRefused]] = []
         for action, error in zip(ordered, answers, strict=True):
             failure = classify_rpc_failure(error.message) if error else None
             self.metrics.transactions_sent.labels(failure.value if failure else "accepted").inc()
             if error and failure and failure not in KNOWN:
-                refused.append((action, failure, error.message))
+                refused.append((action, failure, error))
             else:
                 taken.append(action)
         await self._taken(taken)
-        for action, failure, said in refused:
-            self._refused(action, failure, said)
+        for action, failure, error in refused:
+            self._refused(action, failure, error.message)
+        return [(a.intent, error) for a, kind, error in refused if kind is RpcFailure.REVERTED]
 
     async def _taken(self, actions: Sequence[Send]) -> None:
         if actions:

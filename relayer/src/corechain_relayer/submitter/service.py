@@ -146,8 +146,8 @@ class Submitter:
                 await self._halt(action.intent, halt)
         signed = await self._sign([a for a in actions if isinstance(a, Sign)], chain, purse)
         sends = [*(a for a in actions if isinstance(a, Send)), *signed]
-        if sends:
-            await self.outgoing.send(sends)
+        for intent, error in await self.outgoing.send(sends) if sends else ():
+            await self._not_estimated(intent, error)
         return bool(actions)
 
     async def _spending(self, intents: Sequence[Intent]) -> Spending:
