@@ -13,7 +13,7 @@ given an honest batch whose file nobody has, or of which somebody offers another
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from support.drafts import draft
@@ -79,6 +79,18 @@ def _lost_report(stage: Stage) -> Dossier:
     return with_reports(good, [*good.reports[:6], *good.reports[7:]])
 
 
+def _hidden_reading(stage: Stage) -> Dossier:
+    """One more than the header counts, where nothing belongs."""
+    good = honest(stage)
+    return replace(good, leaves=[*good.leaves, good.leaves[-1]])
+
+
+def _hidden_report(stage: Stage) -> Dossier:
+    good = honest(stage)
+    more = replace(good, reports=[*good.reports, good.reports[-1]])
+    return replace(more, header=replace(good.header, reports_root=more.reports_tree.root))
+
+
 def _closed_reports(stage: Stage) -> Dossier:
     """A root under which nobody can show anything."""
     good = honest(stage)
@@ -97,6 +109,8 @@ LIES: dict[str, Callable[[Stage], Dossier]] = {
     "report more": _another_report,
     "report less": _lost_report,
     "closed reports": _closed_reports,
+    "hidden reading": _hidden_reading,
+    "hidden report": _hidden_report,
 }
 
 

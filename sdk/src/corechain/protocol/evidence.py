@@ -15,7 +15,7 @@ from corechain.protocol.batch import Batch, Header
 from corechain.protocol.claims import Claim
 from corechain.protocol.data_file import Written
 from corechain.protocol.fleet import KEY_BYTES, Fleet
-from corechain.protocol.hashing import Digest26
+from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.merkle import MerkleTree, depth_of
 from corechain.protocol.statistics import StatisticsTree
@@ -191,6 +191,14 @@ def _fits(items: Sequence[bytes], count: int) -> bool:
     return 0 < count <= len(items) and depth_of(count) == depth_of(len(items))
 
 
+def _hides_more(last: Shown | None) -> bool:
+    """Right of the last leaf's way everything is zero (EvidenceParts.sol)."""
+    proof = () if last is None else enumerate(last.proof)
+    return last is not None and any(
+        node != ZERO26 for level, node in proof if not last.position >> level & 1
+    )
+
+
 @dataclass(frozen=True)
 class Fragments:
     """What answers to demands have shown of a batch: single leaves, and the header."""
@@ -199,9 +207,16 @@ class Fragments:
     readings_root: Digest26
     readings: Mapping[int, Shown]
     reports: Mapping[int, Shown]
-    hides_readings: bool = False
-    hides_reports: bool = False
-    """The contract takes no answer that hides more."""
+
+    @property
+    def hides_readings(self) -> bool:
+        """Whether leaves stand behind the last that the header counts: answers about statistics or
+        a source may show it."""
+        return _hides_more(self.readings.get(self.header.reading_count - 1))
+
+    @property
+    def hides_reports(self) -> bool:
+        return _hides_more(self.reports.get(self.header.report_count - 1))
 
     @property
     def revealed(self) -> Revealed:

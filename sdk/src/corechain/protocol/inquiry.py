@@ -268,7 +268,7 @@ class Inquiry:
         for level, index in _lowest(self._differing):
             around = (index - 1, index + 1) if level == 0 else ()
             places = (*self._places(level, index), *around)
-            yield from _statistics(one for one in places if 0 <= one < count)
+            yield from _statistics(min(one, count - 1) for one in places if one >= 0 and count)
 
     def _differing_reports(self, reports: Sequence[bytes]) -> Iterator[int]:
         """Positions below the nodes that are not those of `reports`, which may be the batch's."""
@@ -276,9 +276,10 @@ class Inquiry:
         yield from (probe % len(reports) for probe in self.probes[:1])
         differing = sorted(set(_beside(MerkleTree.over(reports), shown.values())))
         for node in _lowest(differing):
-            yield from (one for one in self._places(*node) if one < len(reports))
+            yield from (min(one, len(reports) - 1) for one in self._places(*node))
 
     def _places(self, level: int, index: int) -> range:
+        """Below a node. Behind the last leaf stands nothing: of what does the last one tells."""
         first, size = index << level, 1 << level
         return range(first, first + size, max(1, size // self.width))
 
