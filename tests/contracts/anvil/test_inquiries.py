@@ -66,6 +66,15 @@ def _another_reading(stage: Stage) -> Dossier:
     return with_leaves(good, sorted([*good.leaves, more]))
 
 
+def _exchanged_reading(stage: Stage) -> Dossier:
+    """As many as the reports have: the first is left out, and one made up near the end."""
+    more = _another_reading(stage)
+    at = next(n for n, leaf in enumerate(more.leaves) if leaf not in honest(stage).leaves)
+    late = [*more.leaves[1:at], *more.leaves[at + 1 :]]
+    made_up = _made_up(late[-3][:34] + bytes([late[-3][34] ^ 1]) + late[-3][35:])
+    return with_leaves(honest(stage), sorted([*late, made_up]))
+
+
 def _another_report(stage: Stage) -> Dossier:
     """One more, which its device has not signed."""
     good = honest(stage)
@@ -105,6 +114,7 @@ LIES: dict[str, Callable[[Stage], Dossier]] = {
     "leaf": lambda stage: wrong_leaf(stage).dossier,
     "made up": _invented_reading,
     "reading more": _another_reading,
+    "reading exchanged": _exchanged_reading,
     "signature": lambda stage: bad_signature(stage).dossier,
     "report more": _another_report,
     "report less": _lost_report,

@@ -100,14 +100,14 @@ class Inquiry:
 
     @cached_property
     def _readings(self) -> Alignment | None:
-        """Of readings of which the header counts more or fewer than we hold."""
+        """Of readings that are not those which the commitment covers."""
         ours, known = self.held, self.fragments
-        if ours is None or known is None:
+        if ours is None or known is None or not known.header.reading_count:  # a fraud by itself
             return None
-        if known.header.reading_count in (0, len(ours.leaves)):  # none: a fraud by itself
+        root = known.readings_root
+        if Dossier(known.header, ours.leaves, (), ours.statistics, root).shows_readings:
             return None
-        shown = {at: leaf.content for at, leaf in known.readings.items()}
-        return align(ours.leaves, shown, known.header.reading_count, KEY_BYTES)
+        return align(ours.leaves, known.readings, known.header.reading_count, KEY_BYTES)
 
     @cached_property
     def _reports(self) -> Alignment | None:
@@ -117,8 +117,7 @@ class Inquiry:
             return None
         if Dossier(known.header, ours.leaves, ours.reports, ours.statistics).shows_reports:
             return None
-        shown = {at: leaf.content for at, leaf in known.reports.items()}
-        return align(ours.reports, shown, known.header.report_count, PLACE_BYTES)
+        return align(ours.reports, known.reports, known.header.report_count, PLACE_BYTES)
 
     @cached_property
     def fragments(self) -> Fragments | None:
