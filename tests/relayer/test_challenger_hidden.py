@@ -6,6 +6,8 @@ given a batch whose file nobody has, and a submitter that answers
   a report that another batch has too is found, however late an answer shows it
 given a report that is none, and longer than any transaction that could show it
   its fraud is not tried in vain for ever: the sources of its readings are demanded
+given a window that leaves more rounds or fewer
+  fewer places or more are asked for at a time
 given a device on P-256 whose key nobody knew
   it is judged by the key that the answer for its registration shows
 """
@@ -26,7 +28,7 @@ from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, signer
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
 from corechain.protocol.suspects import Standing
 from corechain_relayer.challenger.calls import TOO_LARGE, DisputesCalls, challenge_call
-from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
+from corechain_relayer.challenger.examining import Asking, Charge, Examiner, LaneBook, width_for
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, LanesView
 from corechain_relayer.challenger.opening import Opened
@@ -99,7 +101,7 @@ def shown(
 
     async def look() -> list[Charge]:
         one = standing(dossier)
-        inquiry = await by.inquiry(one, None, answered(one, *answers), (0,))
+        inquiry = await by.inquiry(one, None, answered(one, *answers), Asking((0,)))
         return await by.shown(one, inquiry, book)
 
     return asyncio.run(look())
@@ -151,7 +153,7 @@ def test_a_report_that_is_too_long_to_be_shown_is_nobodys_source() -> None:
     call = challenge_call(charge.accusation, charge.standing, charge.revealed)
     nobody: Any = None  # is asked
     assert asyncio.run(DisputesCalls(nobody, DEPLOYMENT, bytes(20)).said_to(call)) == TOO_LARGE
-    inquiry = asyncio.run(by.inquiry(standing(bad), file, LanesView(), ()))
+    inquiry = asyncio.run(by.inquiry(standing(bad), file, LanesView(), Asking()))
     assert {one.kind for one in inquiry.wanted()} == {Demand.SOURCE}
     assert len(inquiry.wanted()) == 4_995
 
@@ -170,3 +172,9 @@ def test_a_key_that_only_an_answer_shows_judges_its_device() -> None:
     assert found(forged) == set()
     assert found(forged, told) == {Fraud.BAD_SIGNATURE}
     assert found(honest, told) == set()
+
+
+def test_a_window_of_few_rounds_is_used_by_asking_side_by_side() -> None:
+    assert [width_for(rounds) for rounds in (24, 20, 19, 14, 13, 10, 9, 3)] == [
+        *(1, 1, 2, 2, 4, 4, 8, 8)
+    ]

@@ -100,3 +100,9 @@ class ChallengerRules:
         judged = (found for found in standing if found.kind in look.judged)
         look.found = [replace(found, key=self.prefix + found.key) for found in judged]
         return look
+
+
+def withheld(name: str, *, has_file: bool, answers: int) -> str:
+    """Of a batch whose data are demanded."""
+    what = "its file is not what it covers" if has_file else "no source has its data file"
+    return f"batch {name}: {what}; data are demanded ({answers} answers so far)"

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import log2
 from typing import NamedTuple
 
 from corechain.protocol.archive import Revealed
@@ -33,10 +34,20 @@ from corechain_relayer.challenger.opening import Opened, Shelf
 from corechain_relayer.challenger.spans import Key, Spans, spans_of
 from corechain_relayer.registry.follower import RegistryFollower
 
-SIDE_BY_SIDE = 8
-"""At how many places one differing subtree is asked for at a time."""
+SIDE_BY_SIDE = (1, 2, 4, 8)
+"""At how many places one differing subtree may be asked for at a time. Each costs a fee, and each
+round an answer window at worst."""
+MOST_LEVELS = 18
+"""Of a batch as our relayer makes them (docs/contracts.md)."""
 EMPTY_TREE = StatisticsTree([bytes(READING_BYTES)])
 """Of a batch of which only the header is looked at."""
+
+
+class Asking(NamedTuple):
+    """How a batch is asked for what its file does not show (`Inquiry`)."""
+
+    probes: Sequence[int] = ()
+    width: int = 1
 
 
 class Charge(NamedTuple):
@@ -215,21 +226,28 @@ class Examiner:
         return ()
 
     async def inquiry(
-        self, standing: Standing, file: Opened | None, view: LanesView, probes: Sequence[int]
+        self, standing: Standing, file: Opened | None, view: LanesView, asking: Asking
     ) -> Inquiry:
         """What is known of a batch whose file is missing, or is not what was committed to."""
         answers = _answers(standing, view)
         devices = await self._devices(standing, file, answers)
         held = None if file is None else file.dossier
         about = (standing, self.domain, devices, held, answers)
-        return Inquiry(*about, SIDE_BY_SIDE, probes)
+        return Inquiry(*about, asking.width, asking.probes)
 
 
-def probes_of(one: Standing, sender: bytes, count: int) -> list[int]:
+def asking_for(one: Standing, sender: bytes, count: int, rounds: int) -> Asking:
     """Where to look without data: the same after a restart, and nothing that a submitter could know
-    before."""
+    before. `rounds`: answer windows that are left of the challenge window."""
     words = (keccak(one.commitment + sender + bytes([n])) for n in range(min(count, 255)))
-    return [0, *(int.from_bytes(word[:4], "big") for word in words)]
+    return Asking([0, *(int.from_bytes(word[:4], "big") for word in words)], width_for(rounds))
+
+
+def width_for(rounds: int) -> int:
+    """The least by which so many rounds, one after the other, lead down to a leaf: a first one
+    shows the header, and a last one asks for the leaf's source."""
+    enough = (w for w in SIDE_BY_SIDE if MOST_LEVELS / log2(w + 1) + 2 <= rounds)
+    return next(enough, SIDE_BY_SIDE[-1])
 
 
 def _answers(standing: Standing, view: LanesView) -> list[Answer]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.protocol.batch import lane_of
-from corechain.protocol.inquiry import Inquiry, Wanted
+from corechain.protocol.inquiry import Wanted
 from corechain.protocol.suspects import Standing
 from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Block
@@ -20,6 +20,7 @@ from corechain_relayer.challenger.alerts import (
     UNPROVABLE,
     WITHHELD,
     ChallengerAlerts,
+    withheld,
 )
 from corechain_relayer.challenger.calls import (
     DisputesCalls,
@@ -30,7 +31,7 @@ from corechain_relayer.challenger.calls import (
     demand_id,
     expire_call,
 )
-from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook, probes_of
+from corechain_relayer.challenger.examining import Asking, Charge, Examiner, LaneBook, asking_for
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.faults import Faults
 from corechain_relayer.challenger.following import ALL, LanesFollower
@@ -207,7 +208,7 @@ class Challenger:
         if self._is_charged(key):
             return
         # What is unknown of its devices can be demanded; else there is nothing more to look for.
-        inquiry = await self.examiner.inquiry(one, file, self.follower.view, ())
+        inquiry = await self.examiner.inquiry(one, file, self.follower.view, Asking())
         self._asking.pop(key, None)
         if inquiry.wanted():
             self._asking[key] = file
@@ -291,18 +292,20 @@ class Challenger:
             if self._ask_at.get(key, 0.0) <= time.monotonic():
                 self._ask_at[key] = time.monotonic() + self.limits.retry_s
                 with self._faults.alone(key):
-                    asked = await self._ask(known[key], books[lane_of(key[0])], sent)
+                    book = books[lane_of(key[0])]
+                    asked = await self._ask(known[key], head.timestamp, book, sent)
                     (self._odd.discard if asked else self._odd.add)(key)
         self.alerts.keep(WITHHELD, {name_of(key) for key in due if key not in self._odd})
         odd = self._odd.intersection(due) | self._faults.keys
         self.alerts.keep(UNPROVABLE, set(map(name_of, odd)))
 
-    async def _ask(self, one: Standing, book: LaneBook, sent: dict[str, Sent]) -> bool:
+    async def _ask(self, one: Standing, now: int, book: LaneBook, sent: dict[str, Sent]) -> bool:
         """What is demanded of a batch next; False when nothing is left to be demanded."""
         key, name = (one.batch_id, one.commitment), name_of((one.batch_id, one.commitment))
         file = self._asking[key]
-        probes = probes_of(one, self.calls.sender, self.limits.demands)
-        inquiry = await self.examiner.inquiry(one, file, self.follower.view, probes)
+        rounds = (one.committed_at + self.terms.challenge_s - now) // self.terms.answer_s
+        asking = asking_for(one, self.calls.sender, self.limits.demands, rounds)
+        inquiry = await self.examiner.inquiry(one, file, self.follower.view, asking)
         if key not in self._doubts.refused:
             self._charge(key, await self.examiner.shown(one, inquiry, book))
             if key in self._charges:
@@ -312,14 +315,11 @@ class Challenger:
             text = f"batch {name}: no file that fits it, and nothing more to be demanded"
             self.alerts.say(UNPROVABLE, name, text)
             return False
-        self.alerts.say(WITHHELD, name, self._said(name, file, inquiry))
+        said = withheld(name, has_file=file is not None, answers=len(inquiry.answers))
+        self.alerts.say(WITHHELD, name, said)
         for next_ in wanted[: self.limits.demands]:
             await self._demand(next_, one, sent)
         return True
-
-    def _said(self, name: str, file: Opened | None, inquiry: Inquiry) -> str:
-        what = "no source has its data file" if file is None else "its file is not what it covers"
-        return f"batch {name}: {what}; data are demanded ({len(inquiry.answers)} answers so far)"
 
     async def _demand(self, wanted: Wanted, one: Standing, sent: dict[str, Sent]) -> None:
         number = demand_id(wanted, one)

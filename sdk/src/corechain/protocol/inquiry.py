@@ -280,7 +280,9 @@ class Inquiry:
     def _places(self, level: int, index: int) -> range:
         """Below a node. Behind the last leaf stands nothing: of what does the last one tells."""
         first, size = index << level, 1 << level
-        return range(first, first + size, max(1, size // self.width))
+        # Of two leaves both: who cannot show the one that is wrong shows it beside the other.
+        step = 1 if level == 1 else max(1, size // self.width)
+        return range(first, first + size, step)
 
     def _spread(self, gaps: Iterable[range]) -> Iterator[int]:
         """Some positions of each gap, so that none of what is left is as large."""
