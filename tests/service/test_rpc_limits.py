@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from corechain.node import Node, UnfitAnswer
 from corechain.protocol.events import RootVetoed
 from corechain.rpc_limits import longest_answer, longest_batch
 from corechain.service.chain_reader import ChainReader
-from corechain.service.errors import AnswerOverLimit, NodeUnavailable
+from corechain.service.errors import AnswerOverLimit, NodeRefused, NodeUnavailable
 from corechain.service.known_chain import Extended, MemoryChain
 from corechain.service.rpc import Call, Rpc, logs_in_ranges
 from corechain.service.words import Block, Log
@@ -154,6 +155,27 @@ async def test_logs_over_the_limit_are_asked_for_in_smaller_ranges() -> None:
         assert await logs_in_ranges(rpc, [ADDRESS], [], 0, 39, 40) == []
         await rpc.close()
     assert [n for first, last in asked for n in range(first, last + 1)] == list(range(40))
+
+
+@pytest.mark.parametrize(("most", "dense"), [(100, range(0)), (10**6, range(3_000, 3_100))])
+async def test_ranges_grow_again_behind_what_was_refused(most: int, dense: range) -> None:
+    """A node refuses by blocks, or by logs, which one part of a chain has many of."""
+
+    class OfLimits:
+        times = 0
+
+        async def logs(self, addresses: Any, topics: Any, first: int, last: int) -> list[Any]:
+            self.times += 1
+            many = sum(first <= number <= last for number in dense)
+            if last - first >= most or many > 1:
+                raise NodeRefused("eth_getLogs", -32005, "query returned more than 10000 results")
+            return [(first, last)]
+
+    node: Any = OfLimits()
+    found: Any = await logs_in_ranges(node, [ADDRESS], [], 0, 199_999, 10_000)
+    assert found[0][0] == 0
+    assert all(before[1] + 1 == behind[0] for before, behind in pairwise(found))
+    assert node.times < 1.4 * 200_000 / min(most, 10_000) + 6 * len(dense)
 
 
 async def test_in_a_batch_the_logs_alone_are_refused_and_batches_go_on() -> None:

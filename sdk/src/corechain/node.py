@@ -24,6 +24,7 @@ from corechain.http import (
     redirect_of,
     shown_url,
 )
+from corechain.log_ranges import LogRange
 from corechain.protocol.errors import TransportError
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
@@ -293,19 +294,19 @@ class Node:
     ) -> Iterator[tuple[int, list[LogEntry]]]:
         """The same piece by piece, for who may stop: the last block of each, and its logs. Pieces
         are halved while the node refuses them."""
-        start, step, most = first, FIRST_RANGE_BLOCKS, MAX_RANGE_BLOCKS
+        start, asked = first, LogRange(FIRST_RANGE_BLOCKS, MAX_RANGE_BLOCKS)
         while start <= last:
-            end = min(start + step - 1, last)
+            end = min(start + asked.blocks - 1, last)
             try:
                 found = self._logs_at_once(address, topics, start, end)
             except UnfitAnswer:
-                # Refusals for size have as many words and statuses as there are providers.
                 if start == end:
                     raise
-                step = most = max(1, (end - start + 1) // 2)
+                asked.refused(end - start + 1)
                 continue
             yield end, found
-            start, step = end + 1, min(2 * step, most)
+            asked.answered()
+            start = end + 1
 
     def first_block_since(self, timestamp: int, lowest: int) -> int:
         """A block from `lowest` on before which all are older than a second of chain time, and

@@ -17,6 +17,7 @@ import msgspec
 
 from corechain.held import Held
 from corechain.http import AnswerTooLong
+from corechain.log_ranges import LogRange
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
 from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
@@ -375,16 +376,17 @@ async def logs_in_ranges(
     """Logs over a long range, asked for in pieces of `step` blocks, as providers demand; a piece
     that the node finds too large is halved. Raises NodeBehind, NodeUnavailable, NodeRefused."""
     found: list[Log] = []
-    start = first
+    start, asked = first, LogRange(step, step)
     while start <= last:
-        end = min(start + step - 1, last)
+        end = min(start + asked.blocks - 1, last)
         try:
             found += await rpc.logs(addresses, topics, start, end)
         except NodeRefused:
-            if step == 1:
+            if start == end:
                 raise
-            step = max(1, step // 2)  # refusals for size have as many words as there are providers
+            asked.refused(end - start + 1)
             continue
+        asked.answered()
         start = end + 1
         moved()
     return found
