@@ -22,6 +22,7 @@ LANE = """
 20 a node keeps nothing above a gap
 21 the sender cannot pay
 22 a node's own fee cap
+23 a limit of gas does not do any more
 23 a node calls the transaction invalid
 24 a sequencer refuses what would revert
 24 an estimate reverts

@@ -13,6 +13,7 @@ NODE_FAULTS: tuple[Callable[[float, int, float], dict[str, Any]], ...] = (
     lambda part, number, now: {"split": True},
     lambda part, number, now: {"blind": 0.4},
     lambda part, number, now: {"swallowing": 0.6},
+    lambda part, number, now: {"refusal": "oversized data: transaction size 9, limit 8"},
     lambda part, number, now: {"refusal": "intrinsic gas too low"},
     lambda part, number, now: {"refusal": "tx fee (1.2 ether) exceeds the configured cap"},
     lambda part, number, now: {"broke": True},

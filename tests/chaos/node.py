@@ -213,7 +213,7 @@ class ModelNode(Node):
         elif faults.refusal and not self.known.was_taken(attempt):
             # That it is invalid is in the bytes: then all nodes say so, at any time.
             said, faults.refusal = faults.refusal, ""
-            if "intrinsic" in said:
+            if "oversized" in said:
                 self.known.invalid[attempt.hash] = said
         elif faults.broke:
             said = "insufficient funds for gas * price + value"
@@ -274,7 +274,8 @@ class Known:
 
     def _refused(self, attempt: Attempt, said: str, fills: bool) -> None:
         # What fills a nonce and is invalid is signed anew, too: nothing else can take its place.
-        if "underpriced" in said or "base fee" in said or (fills and "intrinsic" in said):
+        anew = ("underpriced", "base fee", "intrinsic", *["oversized"] * fills)
+        if any(words in said for words in anew):
             self.underpriced.add(attempt.hash)
         for words, name in REFUSALS:
             if words in said:
@@ -290,7 +291,8 @@ REFUSALS = (
     ("nonce too high", "20 a node keeps nothing above a gap"),
     ("insufficient funds", "21 the sender cannot pay"),
     ("configured cap", "22 a node's own fee cap"),
-    ("intrinsic gas", "23 a node calls the transaction invalid"),
+    ("intrinsic gas", "23 a limit of gas does not do any more"),
+    ("oversized", "23 a node calls the transaction invalid"),
 )
 
 

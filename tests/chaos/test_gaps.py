@@ -33,7 +33,7 @@ def story() -> Iterator[LaneStory]:
 def test_what_fills_a_nonce_is_signed_anew_until_a_node_takes_it(story: LaneStory) -> None:
     """Halted as other calls are, it kept its key: nothing could fill the nonce any more."""
     story.work(rounds=1)  # signs it
-    story.node.faults.refusal = "intrinsic gas too low"
+    story.node.faults.refusal = "oversized data"
     for _ in range(12):
         story.work()
         story.mine(1)

@@ -130,7 +130,7 @@ def test_what_can_never_land_is_halted_when_the_process_dies(
 ) -> None:
     """Queued without its halt it would get a new nonce, above what came after it."""
     with quiet_lane() as story:
-        story.node.faults.refusal = "intrinsic gas too low"
+        story.node.faults.refusal = "oversized data"
         story.tables.insert("batch:1", b"b1")
         story.work(rounds=1)
         row = story.tables.rows[1]

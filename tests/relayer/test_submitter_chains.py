@@ -6,7 +6,8 @@ given Ethereum or anvil
   several nonces are given out at a time, and what waits is replaced
 given Arbitrum, which has no mempool
   a nonce is given out once all before it were taken, one at a time
-  what waits is sent again and never replaced; what was refused as too cheap is signed anew
+  what waits is sent again and never replaced; what was refused as too cheap, or as its gas does
+    not do by now, is signed anew
 given Polygon
   the tip is what its nodes demand at least; reorgs of 500 blocks take nothing final
 given an OP stack
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.node import odd_node
 
-from corechain.rpc_errors import RpcFailure
+from corechain.rpc_errors import ANEW, RpcFailure
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Rpc
 from corechain_relayer.chain_settings import on_chain
@@ -135,9 +136,13 @@ def test_on_arbitrum_what_waits_goes_again_as_it_is(settings: Settings) -> None:
     assert actions_of(policy, [pending(attempts=(again,))], now=1_000.0) == []
 
 
-def test_on_arbitrum_what_was_refused_as_too_cheap_is_signed_anew(settings: Settings) -> None:
+@pytest.mark.parametrize("was_sent", [False, True])
+@pytest.mark.parametrize("failure", ANEW)
+def test_on_arbitrum_what_was_refused_as_too_cheap_is_signed_anew(
+    settings: Settings, failure: RpcFailure, was_sent: bool
+) -> None:
     policy = policy_on(settings, "arbitrum")
-    memory = learn(Memory(), Refused(1, TX, RpcFailure.UNDERPRICED, "no", True), 1.0)
+    memory = learn(Memory(), Refused(1, TX, failure, "no", was_sent), 1.0)
     (action,) = actions_of(policy, [pending()], now=50.0, memory=memory)
     assert isinstance(action, Sign)
 

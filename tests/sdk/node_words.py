@@ -176,17 +176,27 @@ SAID: dict[RpcFailure, list[tuple[str, str]]] = {
         ("Nethermind", "NotSupportedTxType"),
         ("Nethermind 2026", "unsupported transaction type"),
     ],
-    RpcFailure.FATAL: [
+    RpcFailure.GAS_TOO_LOW: [
         ("geth, reth, anvil", "intrinsic gas too low: gas 20000, minimum needed 21000"),
         ("Besu", "Intrinsic gas exceeds gas limit"),
         ("anvil", "intrinsic gas too high -- CallGasCostMoreThanGasLimit"),
-        ("geth", "exceeds block gas limit"),
-        ("Nethermind", "GasLimitExceeded, Gas limit: 30000000, gas limit of rejected tx: 40000000"),
-        ("geth, since Osaka", "transaction gas limit too high (cap: 16777216, tx: 20000000)"),
         (
             "geth, since Prague",
             "insufficient gas for floor data gas cost: gas 21000, minimum 50000",
         ),
+        ("Nitro, also when L1 became dearer", "intrinsic gas too low"),
+        ("Erigon", "IntrinsicGas"),
+        (
+            "OpenEthereum",
+            "Transaction gas is too low. There is not enough gas to cover minimal cost of the "
+            "transaction (minimal: 100 got: 50) Try increasing supplied gas.",
+        ),
+    ],
+    RpcFailure.FATAL: [
+        ("reth, above the cap of a transaction", "intrinsic gas too high"),
+        ("geth", "exceeds block gas limit"),
+        ("Nethermind", "GasLimitExceeded, Gas limit: 30000000, gas limit of rejected tx: 40000000"),
+        ("geth, since Osaka", "transaction gas limit too high (cap: 16777216, tx: 20000000)"),
         ("geth, Nitro", "oversized data: transaction size 140000, limit 131072"),
         ("geth", "invalid sender"),
         ("Besu", "Invalid signature"),

@@ -15,6 +15,9 @@ class RpcFailure(Enum):
     UNDERPRICED = "underpriced"
     FEE_CAP_EXCEEDED = "fee cap exceeded"
     """Dearer than this one node forwards: another may take the same bytes."""
+    GAS_TOO_LOW = "gas too low"
+    """What it may spend of gas does not do any more, which an estimate of now cures: after a fork,
+    or where the limit pays for bytes on another chain, too (Arbitrum), and those became dearer."""
     INSUFFICIENT_FUNDS = "insufficient funds"
     POOL_FULL = "pool full"
     REVERTED = "reverted"
@@ -23,7 +26,7 @@ class RpcFailure(Enum):
     """The node cannot do it now: it syncs, or its sequencer is away."""
     TYPE_NOT_SUPPORTED = "transaction type not supported"
     FATAL = "fatal"
-    """The transaction itself is invalid, whatever the moment: its gas, size, signature or chain."""
+    """The transaction itself is invalid, whatever the moment: its size, signature or chain."""
     UNKNOWN = "unknown"
 
 
@@ -121,11 +124,18 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
         ),
     ),
     (
+        RpcFailure.GAS_TOO_LOW,
+        re.compile(
+            r"intrinsic ?gas( ?too ?low| exceeds gas limit|$)|callgascostmorethangaslimit"
+            r"|floor data gas|gas is too low\. there is not enough"
+        ),
+    ),
+    (
         RpcFailure.FATAL,
         re.compile(
-            r"intrinsic ?gas|exceeds (the )?block('s)? gas|gas ?limit ?exceeded"
+            r"intrinsic gas too high|exceeds (the )?block('s)? gas|gas ?limit ?exceeded"
             r"|gas limit (is )?too high|exceeds transaction gas limit|per-transaction gas limit"
-            r"|gas limit of rejected tx|floor data gas|gas ?uint(64)? ?overflow|cost overflow"
+            r"|gas limit of rejected tx|gas ?uint(64)? ?overflow|cost overflow"
             r"|int256overflow|oversized data|input data too large|rlptoolong|transaction too large"
             r"|maxtxsizeexceeded|invalid (tx )?sender|failed ?to ?(resolve|recover) ?sender"
             r"|invalid signature|invalid chain|wrong chain|negative value|initcode (size|too large)"
@@ -151,6 +161,8 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
 
 TOO_CHEAP = (RpcFailure.UNDERPRICED, RpcFailure.REPLACEMENT_UNDERPRICED)
 """A higher fee cures these."""
+ANEW = (*TOO_CHEAP, RpcFailure.GAS_TOO_LOW)
+"""Signed again, at a higher fee and with the gas of now, it may be taken."""
 INVALID = (RpcFailure.FATAL, RpcFailure.TYPE_NOT_SUPPORTED)
 """Nothing cures these but another transaction."""
 

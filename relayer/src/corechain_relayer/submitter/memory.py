@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
+from corechain.rpc_errors import ANEW, INVALID, RpcFailure
 from corechain_relayer.errors import NotLaneSubmitter
 from corechain_relayer.submitter.grounds import Weak
 from corechain_relayer.submitter.plan import Policy, age
@@ -248,9 +248,8 @@ def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
     number, attempt, failure = refused.intent_id, frozenset({refused.attempt}), refused.failure
     if failure in INVALID and not refused.was_sent and not refused.fills:
         return replace(memory, invalid={**memory.invalid, number: refused.said})
-    # What fills a nonce is never given up, as the same would be signed in its place: with the gas
-    # of a later moment a node may take it.
-    if failure in TOO_CHEAP or (failure in INVALID and refused.fills):
+    # What fills a nonce is never given up, as the same would be signed in its place.
+    if failure in ANEW or (failure in INVALID and refused.fills):
         # The newest word counts: else what one node finds too dear and another too cheap would wait
         # for ever.
         too_dear = memory.too_dear - attempt
