@@ -219,6 +219,12 @@ async def test_what_was_known_long_ago_is_no_ground_for_a_promise() -> None:
     assert isinstance(keeper.terms(0), Terms)
     world.now += 1
     assert keeper.terms(0) == "StandingUnknown"
+    world.is_away = False
+    await keeper.look()
+    assert isinstance(keeper.terms(0), Terms)
+    slept = keeper.wall() + FRESH_S + 1
+    keeper.wall = lambda: slept  # the machine did, and its other clock with it
+    assert keeper.terms(0) == "StandingUnknown"
 
 
 async def test_a_promise_of_half_a_window_is_none() -> None:

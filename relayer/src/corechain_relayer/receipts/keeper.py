@@ -75,10 +75,14 @@ class Keeper:
     promise_s: int
     poll_s: float
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    """Goes on while a machine sleeps, as the other one does not: then nothing is fresh."""
     windows: tuple[int, int] = (0, 0)
     """Of challenges and of answers, seconds; zeros until the contract was asked."""
     _lanes: list[_Lane] = field(init=False)
     _looked_at: float = float("-inf")
+    _looked_on: float = float("-inf")
+    """The same by the wall clock."""
     _head: Block | None = None
     _head_at: float = 0.0
     """When that head was seen first."""
@@ -92,7 +96,8 @@ class Keeper:
         """For the lane at a place, or the name of the reason why nothing is promised on it."""
         now, lane = self.clock(), self._lanes[place]
         head, sighting = self._head, lane.sighting
-        if head is None or sighting is None or now - self._looked_at > FRESH_S:
+        age_s = max(now - self._looked_at, self.wall() - self._looked_on)
+        if head is None or sighting is None or age_s > FRESH_S:
             return "StandingUnknown"
         if 2 * self.promise_s >= self.windows[0]:
             return "PromiseTooLong"
@@ -151,7 +156,8 @@ class Keeper:
         """Brings all that `terms` rests on up to this moment, or raises and leaves it as it was."""
         if not self.windows[0]:
             self.windows = await self.contract.windows()
-        began, head = self.clock(), await self.contract.rpc.head()
+        began, began_on = self.clock(), self.wall()
+        head = await self.contract.rpc.head()
         lanes = range(self.first_lane, self.first_lane + len(self._lanes))
         standings = await self.contract.standings(lanes, head.number)
         sightings = [
@@ -168,7 +174,7 @@ class Keeper:
             lane.note_bus(self.rooms[place], began)
         if self._head is None or self._head.hash != head.hash:
             self._head, self._head_at = head, began
-        self._looked_at = began
+        self._looked_at, self._looked_on = began, began_on
 
     def _note_fault(self, place: int, before: Sighting | None, now: Sighting) -> None:
         if before is None or before.fault != now.fault:
