@@ -115,6 +115,7 @@ REFUSED = [
     ("/v1/transactions/batch:9/bump", {}, 404, "UnknownTransaction"),
     ("/v1/transactions/%00/bump", {}, 404, "UnknownTransaction"),
     ("/v1/queues/lane:9/pause", {}, 404, "UnknownQueue"),
+    ("/v1/queues/lane:0/resume", {"content": b"{"}, 422, "MalformedWish"),
     ("/v1/queues/%ff/resume", {}, 404, "UnknownQueue"),
     ("/v1/queues/lane%00/resume", {}, 404, "UnknownQueue"),
     ("/v1/transactions/rewards:1/cancel", {"content": b"{"}, 422, "MalformedWish"),

@@ -286,6 +286,7 @@ def test_the_command_refuses_by_a_sentence_and_an_exit_code(
 ) -> None:
     assert "no transaction batch:9" in command("show", "batch:9", code=1)
     assert "no queue lane:9" in command("pause", "lane:9", code=1)
+    assert "a journal of its own" in command("list", "--queue", "vetoes", code=1)
     assert "a state is one of queued" in command("list", "--state", "lost", code=2)
     for words in (["show"], ["list", "--queue"], ["pause"], ["pause", "lane:0", "--reason"]):
         for text in ("", "\udcff", "two\nlines", "\x1b[2J"):

@@ -4,6 +4,9 @@ from typing import ClassVar
 
 from corechain.protocol.errors import ProtocolError
 
+OF_A_CHALLENGER = ("challenger", "vetoes")
+"""Queues that are in no journal of a relayer."""
+
 
 class UnknownTransaction(ProtocolError):
     """The journal has no such intent."""
@@ -25,7 +28,10 @@ class UnknownQueue(ProtocolError):
 
     def __init__(self, queue: str, known: list[str]) -> None:
         there = ", ".join(known) or "none yet"
-        super().__init__(f"no queue {queue:.40} in the journal: there are {there}")
+        said = f"no queue {queue:.40} in the journal: there are {there}"
+        if queue in OF_A_CHALLENGER:
+            said += "; a challenger has a journal of its own: name it in RELAYER_DATABASE_URL"
+        super().__init__(said)
         self.queue, self.known = queue, known
 
 

@@ -90,6 +90,7 @@ class AdminApi:
         return self._taken("pause", await self.view.book.pause(name, reason))
 
     async def resume(self, request: Request) -> Response:
+        await _reason(request)  # taken as of a pause, and not kept: nothing waits for it
         return self._taken("resume", await self.view.book.resume(request.path_params["name"]))
 
     async def unknown(self, request: Request) -> Response:
