@@ -88,6 +88,12 @@ CASES = [
     (about(STOPPED, node=replace(NODE, knows=False)), "NotInPool", True, "once that is over"),
     (about(attempts=[replace(SIGNED, sent_at=None)]), "NotTaken", False, "sent again"),
     (about(attempts=[replace(SIGNED, max_fee=GWEI)]), "FeeBelowBase", True, "tx bump batch:7"),
+    (
+        about(node=replace(NODE, base_fee=200 * GWEI), look=replace(LOOK, max_fee=110 * GWEI)),
+        "FeeBelowBase",
+        True,
+        "raise RELAYER_MAX_FEE_PER_GAS",
+    ),
     (about(node=replace(NODE, count=3), owner="batch:6"), "WaitsForNonce", False, "of batch:6"),
     (about(node=replace(NODE, count=3)), "NonceGap", True, "is filled soon"),
     (about(node=replace(NODE, count=5)), "NonceSpent", False, "the next look tells"),

@@ -175,9 +175,7 @@ def _asked_for(facts: Facts, said: Explanation) -> None:
             "in its pool may still bring it into a block.",
         )
     elif live is not None and found.bump == live.hash and found.spent_block is None:
-        cap = facts.look.max_fee if facts.look else None
-        if cap is not None and live.max_fee * 9 // 8 + 1 > cap:
-            limit = f"the cap of {_gwei(cap)} leaves no room: raise RELAYER_MAX_FEE_PER_GAS"
+        if limit := _capped(facts, live):
             said.say("FeeCapped", f"A bump is wanted, but {limit}.", stuck=True)
         else:
             in_trouble = facts.look is not None and facts.look.problem is not None
@@ -185,6 +183,14 @@ def _asked_for(facts: Facts, said: Explanation) -> None:
             when = "once that is over, its transaction is replaced"
             now = "the next round replaces its transaction"
             said.say("Bumping", f"A bump is wanted: {when if waits else now}.")
+
+
+def _capped(facts: Facts, live: AttemptRow) -> str | None:
+    """That there is no room for a replacement, and what makes some."""
+    cap = facts.look.max_fee if facts.look else None
+    if cap is None or live.max_fee * 9 // 8 + 1 <= cap:
+        return None
+    return f"the cap of {_gwei(cap)} leaves no room for more: raise RELAYER_MAX_FEE_PER_GAS"
 
 
 def _in_turn(facts: Facts, said: Explanation) -> None:
@@ -251,8 +257,9 @@ def _in_pool(
         yield "NonceSpent", f"Its nonce {live.nonce} is in a block: the next look tells.", False
     if live.max_fee < node.base_fee:
         fees = f"its fee cap of {_gwei(live.max_fee)} is below the base fee {_gwei(node.base_fee)}"
-        todo = f"`corechain tx bump {facts.transaction.key}` replaces it"
-        yield "FeeBelowBase", f"No block takes it now: {fees}; {todo}.", True
+        bump = f"`corechain tx bump {facts.transaction.key}` replaces it"
+        limit = _capped(facts, live)
+        yield "FeeBelowBase", f"No block takes it now: {fees}; {limit or bump}.", True
     elif node.knows is False and live.nonce >= count:
         when = "once that is over, it is sent" if facts.is_stopped else "it is sent again"
         dropped = "It was sent, and no node has it: pools drop what is old or cheap"
