@@ -1,15 +1,22 @@
 """The operator's book: every page begins with a command, and settings that it names are there
 (commands: test_docs_blocks). Links of all pages of the repository lead somewhere."""
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from corechain.rpc_errors import RpcFailure
 from corechain_indexer.settings import Settings as IndexerSettings
+from corechain_relayer import errors
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.settings import Settings as RelayerSettings
+from corechain_relayer.submitter import budget, grounds, held, memory, node
+from corechain_relayer.submitter.outgoing import KNOWN
+from corechain_relayer.transactions import explain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOOK = REPOSITORY / "docs" / "operators"
@@ -101,3 +108,27 @@ def test_a_page_names_settings_that_exist(page: Path) -> None:
         # A name that a page cuts short (`INDEXER_ALERT_…`) has the beginning of one.
         known = field in fields or field.removesuffix("_file") in fields
         assert known or any(each.startswith(f"{field}_") for each in fields), f"{prefix}_{name}"
+
+
+def test_each_reason_of_a_wait_or_a_halt_is_in_the_table_of_what_to_do() -> None:
+    _, _, page = (REPOSITORY / "docs" / "operators.md").read_text().partition("## A lane is halted")
+    table, _, _ = page.partition("**Chains.**")
+    # A limit on questions is an outage of the node, and no refusal.
+    unheard = {*KNOWN, RpcFailure.RATE_LIMITED}
+    names = [one.name.title().replace("_", "") for one in RpcFailure if one not in unheard]
+    names += [budget.BUDGET_REACHED, held.NOT_LANE_SUBMITTER, node.NO_FUNDS, node.NOT_ESTIMATED]
+    names += [memory.WAITS_FOR_FINALITY, memory.WOULD_REVERT, errors.OTHER_COMMITMENT]
+    names += [errors.KEEPS_REVERTING, errors.TRANSACTION_REFUSED, *vars_of(grounds)]
+    assert [name for name in names if f"`{name}`" not in table] == []
+
+
+def vars_of(module: ModuleType) -> list[str]:
+    """Names of reasons that a module has as constants."""
+    return [text for name, text in vars(module).items() if name.isupper() and type(text) is str]
+
+
+def test_each_cause_that_explain_names_is_in_its_table() -> None:
+    named = set(re.findall(r'(?:say|yield)\W+"([A-Z]\w+)"', inspect.getsource(explain)))
+    assert len(named) > 15
+    page = (BOOK / "transactions.md").read_text()
+    assert [name for name in sorted(named) if f"`{name}`" not in page] == []

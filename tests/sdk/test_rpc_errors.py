@@ -1,6 +1,5 @@
 """The one table that reads what nodes say, against their own words."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sdk.node_words import SAID
@@ -10,14 +9,13 @@ from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 EACH = [(kind, who, words) for kind, said in SAID.items() for who, words in said]
 
 
-@pytest.mark.parametrize(("kind", "who", "words"), EACH, ids=[f"{w}: {s}" for _, w, s in EACH])
-def test_the_words_of_each_node_mean_what_it_means_by_them(
-    kind: RpcFailure, who: str, words: str
-) -> None:
-    assert classify_rpc_failure(words) is kind, who
+def test_the_words_of_each_node_mean_what_it_means_by_them() -> None:
+    taken = [(kind, who, words, classify_rpc_failure(words)) for kind, who, words in EACH]
+    assert [each for each in taken if each[0] is not each[3]] == []
     # Libraries and proxies put words of their own around a node's.
-    wrapped = f"server returned an error response: error code -32000: {words}"
-    assert classify_rpc_failure(wrapped) is kind, who
+    around = "server returned an error response: error code -32000: "
+    taken = [(kind, who, words, classify_rpc_failure(around + words)) for kind, who, words in EACH]
+    assert [each for each in taken if each[0] is not each[3]] == []
 
 
 def test_every_meaning_has_words_of_a_node() -> None:
