@@ -37,7 +37,7 @@ from corechain.protocol.evidence import Demand
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardSchedule, RewardTree
-from corechain.protocol.suspects import Standing
+from corechain.protocol.suspects import NO_SLOT, DeviceFacts, Listing, Standing
 from corechain.service.errors import NodeBehind
 from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Block
@@ -200,11 +200,20 @@ async def test_a_fleet_that_a_node_does_not_know_yet_is_not_as_old_as_the_chain(
     fleet = Fleet(b"\1" * 20, KeyType.SECP256K1, (device,))
     view = RegistryView()
     view.apply([FleetEnrolled(fleet.root, fleet.owner, 1, bytes(device))])
-    facts = facts_of((0, 0, 0), (1, 90, 1))
+    none = (0, 0, 0, 0)
+    facts = facts_of(none, (0, 0, 0), (1, 90, 1))
+    report = device + bytes(8) + b"\0\1" + bytes(19 + 64)
     with pytest.raises(NodeBehind, match="fleet"):
-        await facts._listings(device, view)
-    (listing,) = await facts._listings(device, view)
-    assert listing.enrolled_at == 90
+        await facts.of_batch([report], 99, view, {})
+    for _ in range(2):  # and is asked no more
+        found = await facts.of_batch([report], 99, view, {})
+        assert found[device] == DeviceFacts(NO_SLOT, [Listing(fleet, 90)])
+    view.fleets.clear()
+    facts.forget()
+    assert facts._fleets.of(device) == [fleet]
+    facts.rpc.words.append(none)  # type: ignore[attr-defined]
+    with pytest.raises(NodeBehind, match="in the logs"):  # and that a reorg has taken
+        await facts.of_batch([report], 99, view, {})
 
 
 async def test_whose_a_demand_is_says_only_a_node_that_has_it() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from corechain.protocol.evidence import Dossier, Fraud
+from corechain.protocol.fleet import Fleet
 from corechain.protocol.statistics import Node, StatisticsTree
 from relayer.challenging import Cheat, at
-from relayer.support import Sensor, secp
+from relayer.support import ADMIN, Sensor, p256, secp
 
 
 def _packed(sensor: Sensor, count: int = 4) -> list[bytes]:
@@ -17,6 +18,14 @@ def bad_signature(cheat: Cheat, sensor: Sensor) -> None:
     reports = _packed(sensor)
     reports[1] = reports[1][:-1] + bytes([reports[1][-1] ^ 1])
     cheat.commit(cheat.written([sensor], reports))
+
+
+def forged_for_a_fleet(cheat: Cheat, sensor: Sensor) -> None:
+    """Of a secure element that has no slot, and whose key its data file alone tells."""
+    key = p256(41)
+    owner, identity = bytes.fromhex(ADMIN[2:]), key.identity
+    cheat.chain.enrol(Fleet.of(owner, identity.key_type, [identity.device]))
+    bad_signature(cheat, Sensor(key, cheat.chain.domain))
 
 
 def revoked_device(cheat: Cheat, sensor: Sensor) -> None:
@@ -130,7 +139,7 @@ def _over(good: Dossier, leaves: list[bytes], tree: StatisticsTree) -> Dossier:
 
 
 WAYS: dict[Callable[[Cheat, Sensor], None], set[Fraud]] = {
-    bad_signature: {Fraud.BAD_SIGNATURE},
+    forged_for_a_fleet: {Fraud.BAD_SIGNATURE},
     revoked_device: {Fraud.REVOKED_DEVICE},
     twice_in_a_batch: {Fraud.DUPLICATE_REPORT, Fraud.UNSORTED_REPORTS},
     twice_in_a_lane: {Fraud.DUPLICATE_REPORT},

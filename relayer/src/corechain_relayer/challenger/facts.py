@@ -1,7 +1,9 @@
 """What the registry says of the devices of a batch, as the judge would hear it."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import address_word
@@ -16,8 +18,11 @@ from corechain.service.errors import NodeBehind
 from corechain.service.rpc import Call, Questions, to_hex
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.calls import words_of
+from corechain_relayer.registry.fleets import Fleets
 from corechain_relayer.registry.view import RegistryView
 
+WITHOUT_S = 60.0
+"""So long nobody asks again whether a device of a fleet has a slot: a batch may have thousands."""
 DEVICE_OF, FLEET_OF = selector("deviceOf(address)"), selector("fleetOf(bytes26)")
 
 
@@ -31,6 +36,9 @@ class Facts:
     deployment: Deployment
     _slots: dict[DeviceId, Slot] = field(default_factory=dict)
     _enrolled: dict[bytes, int] = field(default_factory=dict)
+    _fleets: Fleets = field(default_factory=Fleets)
+    _without: dict[DeviceId, float] = field(default_factory=dict)
+    """When a device of a fleet was last told to have no slot of its own (monotonic seconds)."""
 
     async def of_batch(
         self,
@@ -48,31 +56,49 @@ class Facts:
             slot = self._slots.get(device, Slot())
             early = 0 < slot.registered_at <= committed_at
             # A slot of its own time counts before any fleet: then nobody has to look for one.
-            listings = [] if early else await self._listings(device, view)
+            listings = [] if early else await self._listings(device)
             found[device] = DeviceFacts(slot, listings, _key(device, view, named))
         return found
 
     async def _learn(self, devices: Iterable[DeviceId], view: RegistryView) -> None:
+        self._fleets.read(view)
         asked = [device for device in devices if self._is_news(device, view)]
         calls = [self._call(DEVICE_OF + address_word(device)) for device in asked]
         for device, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
             _, *slot = words_of(raw, 4)
-            self._slots[device] = _require_told(device, Slot(*slot), view)
+            self._slots[device] = self._require_told(device, Slot(*slot), view)
+            if not self._slots[device].registered_at:
+                self._without[device] = time.monotonic()
 
     def forget(self) -> None:
         """A reorg may have changed all of it."""
         self._slots.clear()
         self._enrolled.clear()
+        self._without.clear()
 
     def _is_news(self, device: DeviceId, view: RegistryView) -> bool:
         slot, known = self._slots.get(device), view.devices.get(device)
-        if slot is None or not slot.registered_at:
+        if slot is None or (known is not None and known.revoked and not slot.revoked_at):
             return True
-        return known is not None and known.revoked and not slot.revoked_at
+        if slot.registered_at:
+            return False
+        # Its fleet answers for it: with or without a slot it is judged alike, if not revoked.
+        asked_at = self._without.get(device, -inf)
+        return not self._fleets.of(device) or time.monotonic() > asked_at + WITHOUT_S
 
-    async def _listings(self, device: DeviceId, view: RegistryView) -> list[Listing]:
+    def _require_told(self, device: DeviceId, slot: Slot, view: RegistryView) -> Slot:
+        """Raises NodeBehind for a slot that lacks what the logs tell of it. One of a fleet has
+        none."""
+        known = view.devices.get(device)
+        if known is not None:
+            lacks_all = not slot.registered_at and not self._fleets.of(device)
+            if lacks_all or (known.revoked and not slot.revoked_at):
+                raise NodeBehind(f"device 0x{device.hex()} is in the logs, and its slot is older")
+        return slot
+
+    async def _listings(self, device: DeviceId) -> list[Listing]:
         found = []
-        for fleet in view.fleets_of(device):
+        for fleet in self._fleets.of(device):
             if fleet.root not in self._enrolled:
                 (raw,) = await self.rpc.call_all([self._call(FLEET_OF + fleet.root + bytes(6))])
                 _, enrolled_at, _ = words_of(raw, 3)
@@ -92,16 +118,6 @@ def told_in(answers: Sequence[Answer]) -> dict[DeviceId, DeviceIdentity]:
     keys = [one.evidence.extra[:KEY_BYTES] for one in answers if one.kind is Demand.REGISTRATION]
     found = [(device_id(key), key) for key in keys if len(key) == KEY_BYTES]
     return {device: DeviceIdentity(device, KeyType.P256, key) for device, key in found}
-
-
-def _require_told(device: DeviceId, slot: Slot, view: RegistryView) -> Slot:
-    """Raises NodeBehind for a slot that lacks what the logs tell of it. One of a fleet has none."""
-    known = view.devices.get(device)
-    if known is not None:
-        lacks_all = not slot.registered_at and not view.fleets_of(device)
-        if lacks_all or (known.revoked and not slot.revoked_at):
-            raise NodeBehind(f"device 0x{device.hex()} is in the logs, and its slot is older")
-    return slot
 
 
 def _key(

@@ -1,6 +1,6 @@
 """The evidence that answers a demand, from the data of its batch. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from corechain.protocol.data_file import Written
@@ -147,7 +147,7 @@ def device_of(demand: OpenDemand) -> DeviceId:
 
 
 def registrations(
-    identities: list[DeviceIdentity], fleets: list[Fleet], device: DeviceId
+    identities: list[DeviceIdentity], fleets: Sequence[Fleet], device: DeviceId
 ) -> Iterator[Evidence]:
     """What may show that a device was registered, the cheapest first: its slot alone, then each
     fleet that lists it. Which of them was there in time the contract knows. `identities`: what we

@@ -1,7 +1,7 @@
 """Tries with the contract what may answer some demands, a hundred of them in a request."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from corechain.protocol.evidence import Demand, Evidence
 from corechain.protocol.keys import DeviceIdentity
@@ -18,6 +18,7 @@ from corechain_relayer.guard.chain import DisputesContract, Said
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.library import BatchDemands, Library
 from corechain_relayer.guard.receipts import ReceiptAnswers
+from corechain_relayer.registry.fleets import Fleets
 from corechain_relayer.registry.follower import RegistryFollower
 
 TRIED_AT_ONCE = 100
@@ -80,6 +81,7 @@ class Trials:
     registry: RegistryFollower
     library: Library
     receipts: ReceiptAnswers
+    fleets: Fleets = field(default_factory=Fleets)
 
     async def of(self, demands: Collection[OpenDemand]) -> AsyncIterator[list[Outcome]]:
         """What became of each, in parts. Demands of one batch come together, where the most urgent
@@ -137,7 +139,8 @@ class Trials:
         device, view = device_of(demand), self.registry.view
         known = view.devices.get(device)
         identities = ([known.identity] if known else []) + written
-        return registrations(identities, view.fleets_of(device), device)
+        self.fleets.read(view)
+        return registrations(identities, self.fleets.of(device), device)
 
 
 def by_batch(

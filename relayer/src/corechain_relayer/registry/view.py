@@ -14,7 +14,7 @@ from corechain.protocol.events import (
     FleetEnrolled,
     KeysPublished,
 )
-from corechain.protocol.fleet import Fleet, device_ids, published_keys
+from corechain.protocol.fleet import device_ids, published_keys
 from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.reading import DeviceId
 
@@ -127,11 +127,6 @@ class RegistryView:
         if known.revoked:
             raise RevokedDevice(device)
         return known.identity
-
-    def fleets_of(self, device: DeviceId) -> list[Fleet]:
-        """All fleets that list the device, by whomever and whenever they were enrolled."""
-        listed = (e for e in self.fleets.values() if device in device_ids(e.ids))
-        return [Fleet(e.owner, KeyType(e.key_type), device_ids(e.ids)) for e in listed]
 
     def _known(self, device: DeviceId) -> Device:
         known = self.devices.get(device)
