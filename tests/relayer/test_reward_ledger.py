@@ -2,6 +2,7 @@
 
 given epochs of which each came out
   the next one is computed from the data files behind them alone, in threads
+  a restart knows it, as far as that root proves it
   where a reorg has put another one in place of the last, all are computed again
 given a batch that the node's logs do not tell of, though its lane counted on behind it
   nothing is proposed where the contract has it
@@ -23,8 +24,9 @@ from corechain.service.errors import NodeRefused
 from corechain_relayer.aggregator.position import Committed
 from corechain_relayer.calldata import selector
 from corechain_relayer.rewards import epochs
-from corechain_relayer.rewards.epochs import Ledger, Proven, RootDiffers
+from corechain_relayer.rewards.epochs import Ledger, RootDiffers
 from corechain_relayer.rewards.left_out import BatchLeftOut, LeftOut
+from corechain_relayer.rewards.proven import NAME, Proven
 
 DEVICE = DeviceId(b"\xd1" * 20)
 POOL = 100
@@ -54,10 +56,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-async def test_what_a_root_on_chain_proves_is_not_computed_again(read: list[int]) -> None:
-    async def owners(through: int) -> dict[DeviceId, Owner]:
-        return {DEVICE: Owner(b"\xee" * 20)}
+async def owners(through: int) -> dict[DeviceId, Owner]:
+    return {DEVICE: Owner(b"\xee" * 20)}
 
+
+async def test_what_a_root_on_chain_proves_is_not_computed_again(read: list[int]) -> None:
     how: Any = (Path(), owners, DEFAULT_SCHEDULE, Proven())
     batches, standing = committed(3, 5, 8, 12), list[RootProposed]()
     for number, through in ((1, 5), (2, 9), (3, 12)):
@@ -72,6 +75,31 @@ async def test_what_a_root_on_chain_proves_is_not_computed_again(read: list[int]
     with pytest.raises(RootDiffers, match="root of epoch 2") as differs:
         await Ledger(committed(3, 5), *how).cumulative([standing[0], proposed(2, bytes(26), 9)])
     assert (differs.value.first, differs.value.last) == (6, 9)
+
+
+async def test_what_is_proven_is_there_after_a_restart_and_nothing_else(
+    read: list[int], tmp_path: Path
+) -> None:
+    """A year of data files is hours of work, and a veto has a day."""
+
+    def ledger() -> Ledger:
+        folder: Any = tmp_path
+        return Ledger(committed(3, 5), folder, owners, DEFAULT_SCHEDULE, Proven.read(folder))
+
+    first = await ledger().propose([], 3, POOL)
+    standing = [proposed(1, first.root, 3)]
+    await ledger().cumulative(standing)
+    assert read == [3, 3]
+    assert await ledger().cumulative(standing) == first.amounts
+    assert read == [3, 3]
+    whole = (tmp_path / NAME).read_text()
+    for damaged in (whole[:-9], whole.replace('"100"', '"101"'), whole.replace("ee", "zz")):
+        (tmp_path / NAME).write_text(damaged)
+        assert await ledger().cumulative(standing) == first.amounts
+    assert read == [3] * 5
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).mkdir()  # it can be neither read nor kept
+    assert await ledger().cumulative(standing) == first.amounts
 
 
 @pytest.mark.parametrize("said", ["", "Grouped(uint48)", "UnknownBatch(uint48)"])

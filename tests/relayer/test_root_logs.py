@@ -34,8 +34,8 @@ from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rewards.epochs import Proven
 from corechain_relayer.rewards.history import History, around
+from corechain_relayer.rewards.proven import Proven
 
 
 @dataclass
@@ -169,7 +169,7 @@ async def test_what_is_doubted_is_asked_for_piece_by_piece(
     chain: Any = Chain([3, 8, 12])
     monkeypatch.setattr(roots, "History", lambda *what: chain)
     watch, said = OfEpochs(*[chain] * 10), list[list[Any]]()
-    watch._proven = Proven(2, b"\1" * 26, 8, {})
+    watch.proven = Proven(None, 2, b"\1" * 26, 8, {})
 
     async def root_of(watch: OfEpochs, *what: Any) -> bytes:
         said.append(list(chain.anew))

@@ -42,8 +42,8 @@ STORE_S, LOAD_S, FORGET_S = 2.0, 30.0, 10.0
 """A database that hangs keeps nobody from the chain for longer; what it has of years takes time."""
 LOGS_A_SECOND = 1_000
 """A slow database writes as many, or tells them."""
-KEEP_AT_ONCE = 5_000
-"""In one transaction."""
+KEEP_AT_ONCE, PIECES_AT_ONCE = 5_000, 4
+"""Logs in one transaction, and transactions for which one look at the chain waits."""
 RETRY_S = 5.0
 """How long it is not asked again, then."""
 MOST_YOUNG = 300_000
@@ -248,7 +248,10 @@ class KeptLogs:
         logs = self._young[: bisect_right(self._young, final.number, key=block_of)]
         pieces = pieces_of(logs, self.keep_at_once)
         # Many where the database was away for long: a transaction of a million would never end.
-        for piece, is_last in with_last(pieces):
+        for count, (piece, is_last) in enumerate(with_last(pieces)):
+            if count == PIECES_AT_ONCE:
+                self._next_keep = float("-inf")  # the look goes on; the rest is kept with the next
+                return
             end = final if is_last else Ref(piece[-1].block_number, piece[-1].block_hash)
             if not await self._keep_piece(piece, end):
                 return
@@ -335,7 +338,6 @@ class KeptLogs:
         return bool(self._away) or (standing is not None and standing.is_being_read)
 
     def lose_again(self) -> None:
-        """It could not be kept once more."""
         self._lost_at = time.monotonic()
 
     # -------------------------------------------------------- what is kept is not the chain's

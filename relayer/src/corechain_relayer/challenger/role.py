@@ -31,6 +31,7 @@ from corechain_relayer.kept_views import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.rewards.kept import KeptReading
+from corechain_relayer.rewards.proven import Proven
 from corechain_relayer.settings import PREFIX
 from corechain_relayer.submitter.held import always
 from corechain_relayer.submitter.in_time import STILL_S, run_in_time
@@ -189,6 +190,7 @@ class ChallengerRole:
             self.veto_work,
             node_of(self.strict, settings),
             KeptReading(*asked, settings.confirmations, self.metrics, self.pool),
+            Proven.read(folder),
         )
 
     async def send_vetoes(self) -> None:

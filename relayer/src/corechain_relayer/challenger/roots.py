@@ -34,12 +34,12 @@ from corechain_relayer.challenger.waiting import (
 from corechain_relayer.challenger.wanting import Wanting
 from corechain_relayer.rewards.epochs import (
     Ledger,
-    Proven,
     RewardsNotReproducible,
     RootDiffers,
 )
 from corechain_relayer.rewards.history import History, left_out
 from corechain_relayer.rewards.kept import KeptReading
+from corechain_relayer.rewards.proven import Proven
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import BlockId
 from corechain_relayer.submitter.urgency import AT_ONCE, Pace
@@ -84,6 +84,7 @@ class RootWatch:
     kept: KeptReading | None = None
     """What was read of final blocks; what is doubted is asked of the node once more, and what it
     had left out added."""
+    proven: Proven = field(default_factory=Proven)
     retry_s: float = RETRY_S
     pace: Pace = field(default_factory=Pace)
     """Of the veto that is to be sent: a root that stands because fees rose is money for nothing."""
@@ -91,7 +92,6 @@ class RootWatch:
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
-    _proven: Proven = field(default_factory=Proven)
     _doubted: tuple[int, BlockId] | None = None
     """Whose root came out wrong once, and was judged anew since."""
     _untold: Root = NONE_WAITS
@@ -218,7 +218,7 @@ class RootWatch:
 
     def _begin(self, before: Sequence[RootProposed]) -> int:
         """The block up to which data is accounted for by what is proven."""
-        return self._proven.within(before).through
+        return self.proven.within(before).through
 
     async def _root_of(
         self,
@@ -228,7 +228,7 @@ class RootWatch:
         history: History,
     ) -> bytes | None:
         """What the root should be; None, with an alert, where that cannot be known."""
-        how = (self.folder, history.owners, self.deployment.rewards, self._proven)
+        how = (self.folder, history.owners, self.deployment.rewards, self.proven)
         begin = self._begin(before)
         needed = {batch: entry for batch, entry in batches.items() if entry.block > begin}
         ledger = Ledger(needed, *how)

@@ -24,6 +24,7 @@ from corechain_relayer.rewards.epochs import Ledger, Proposal, RootDiffers
 from corechain_relayer.rewards.history import History
 from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.rewards.left_out import LeftOut
+from corechain_relayer.rewards.proven import Proven
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
@@ -176,7 +177,8 @@ class Proposer:
         await LeftOut(self.rpc, self.deployment.address("DataBatches")).check(
             batches, epochs[-1].through_block if epochs else 0, through
         )
-        ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)
+        folder = self.settings.data_dir
+        ledger = Ledger(batches, folder, history.owners, schedule, Proven.read(folder))
         return await ledger.propose(epochs, through, pool)
 
     async def _rehearse(self, intent: Intent) -> None:

@@ -25,6 +25,7 @@ from corechain.protocol.rewards import (
 )
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.position import Committed
+from corechain_relayer.rewards.proven import Proven
 
 
 class NothingToReward(CoreChainError):
@@ -76,27 +77,6 @@ def _leaves(data_dir: Path, commitment: Digest26) -> list[bytes]:
     if batch.commitment != commitment:
         raise RewardsNotReproducible(f"the data file {path.name} has another commitment")
     return batch.leaves
-
-
-@dataclass(slots=True)
-class Proven:
-    """The amounts after the newest epoch whose root came out. The root on chain is their proof, so
-    what they were made of is not read again while it stands there."""
-
-    epoch: int = 0
-    root: bytes = b""
-    through: int = 0
-    amounts: Mapping[Owner, int] = field(default_factory=dict)
-
-    def within(self, epochs: Sequence[RootProposed]) -> "Proven":
-        """Itself, where its root stands among some epochs, else that nothing is proven."""
-        mine = (self.epoch, self.root, self.through)
-        stands = any((one.epoch, one.root, one.through_block) == mine for one in epochs)
-        return self if stands else Proven()
-
-    def take(self, epoch: RootProposed, amounts: Mapping[Owner, int]) -> None:
-        self.epoch, self.root = epoch.epoch, epoch.root
-        self.through, self.amounts = epoch.through_block, amounts
 
 
 @dataclass(slots=True)
@@ -152,7 +132,7 @@ class Ledger:
             amounts = accumulate(amounts, await self._shares(after, through, epoch.emission, rules))
             if not amounts or await _root(amounts) != epoch.root:
                 raise RootDiffers(epoch.epoch, after + 1, through)
-            self.proven.take(epoch, amounts)
+            await self.proven.take(epoch, amounts)
             after = through
         return amounts
 

@@ -92,6 +92,7 @@ class KeptReading:
         not seen the last one, NodeUnavailable, NodeRefused."""
         follower = self._follower(contract)
         await follower.refresh_since(time.monotonic())
+        await follower.keep_again()
         # By who named the last one perhaps: of several behind one address another may answer here.
         if follower.seen is None or follower.seen.number < last:
             raise NodeBehind(f"the node has not seen block {last} yet")
