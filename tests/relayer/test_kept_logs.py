@@ -96,7 +96,11 @@ async def test_a_log_that_cannot_be_is_not_kept(database: str) -> None:
         follower = world.follower()
         await follower.refresh_since(0.0)
         assert "a log that cannot be" in follower.warnings()[0]
+        assert follower.kept is not None
+        follower.kept._lost_at = -1e9
+        await follower.keep_again()  # it says so still
         assert (await world.kept() or 0) < HEIGHT - 400
+        assert not follower.kept.is_to_be_read_again
         world.blocks.happened = whole  # asked anew, the node says what is right
         view, _, firsts = await world.started()
         assert min(firsts) <= HEIGHT - 400
@@ -137,6 +141,9 @@ async def test_what_somebody_else_has_dropped_is_kept_again(database: str) -> No
         assert "is not kept: it was dropped" in told[0]
         assert follower.kept is not None
         follower.kept._lost_at = -1e9  # long ago
+        world.chain.habits = Habits(busy=10**9, retry_after="")
+        await follower.keep_again()  # the node is away
+        world.chain.habits = Habits()
         other = world.follower(reads_on_s=60.0)
         await other.refresh_since(0.0)
         assert other.kept is not None

@@ -86,7 +86,7 @@ def followed(nodes: int = 1, **behaviour: object) -> Iterator[Followed]:
         )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32), st.booleans(), st.booleans())
 async def test_it_is_a_view_that_is_read_at_once(seed: int, splits: bool, of_kind: bool) -> None:
     """Also of one kind of logs among others."""

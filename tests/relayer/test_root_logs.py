@@ -12,6 +12,7 @@ given a root that cannot be recomputed
   it is tried again later and later, as a try reads all data files, but for the end of its window
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -180,6 +181,33 @@ async def test_what_is_doubted_is_asked_for_piece_by_piece(
     for _ in range(3):
         await watch.round()
     assert said == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
+
+
+async def test_a_veto_waits_for_no_reading_that_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Chain):
+        async def reread_owners(self, last: int) -> bool:
+            await asyncio.Event().wait()
+            return True
+
+    chain: Any = Slow([3, 8, 12], time=YEARS_S - 1)
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    monkeypatch.setattr(roots, "REREAD_S", 0.01)
+    vetoed = list[int]()
+
+    class Wrong(OfEpochs):
+        async def _root_of(self, before: list[RootProposed], *what: Any) -> bytes | None:
+            return b"\2" * 26
+
+        async def _veto(self, newest: RootProposed) -> None:
+            vetoed.append(newest.epoch)
+
+    watch = Wrong(*[chain] * 10)
+    watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, object())
+    for _ in range(2):
+        await watch.round()
+    assert vetoed == [3]
 
 
 async def test_what_was_left_out_of_an_epoch_before_is_asked_for_once_more(
