@@ -101,6 +101,18 @@ def test_what_only_time_cures_rests_and_then_goes_again(failure: RpcFailure) -> 
     assert actions == [Send(UNSENT, UNSENT.attempts[0])]
 
 
+@pytest.mark.parametrize("failure", [RpcFailure.POOL_FULL, RpcFailure.UNKNOWN])
+def test_what_no_pool_has_room_for_is_replaced_in_time_as_what_waits_in_one(
+    failure: RpcFailure,
+) -> None:
+    memory, late = learned(refused(failure)), POLICY.bump_after_s
+    assert decided(memory, [UNSENT], now=late - 0.1)[1] == [Send(UNSENT, UNSENT.attempts[0])]
+    memory, (action,) = decided(memory, [UNSENT], now=late)
+    assert isinstance(action, Sign)
+    assert action.fees.max_fee > UNSENT.attempts[0].fees.max_fee
+    assert learned(Taken(1, TX), memory=memory).unplaced == frozenset()
+
+
 @pytest.mark.parametrize("failure", [RpcFailure.NONCE_TOO_HIGH, RpcFailure.UNAVAILABLE])
 def test_what_the_next_block_or_node_cures_is_tried_again_soon(failure: RpcFailure) -> None:
     memory = learned(refused(failure))
@@ -339,7 +351,5 @@ def test_the_same_comes_of_the_same_and_an_end_leaves_nothing(
     assert repr(memory) == before
     ended = learned(*(Ended(number) for number in (1, 2, 3)), KeyHeard(None), memory=first[0])
     nothing: frozenset[bytes] = frozenset()  # of attempts the next round forgets
-    assert (
-        replace(ended, urgent=nothing, too_dear=nothing, key_asked=None, full=None, pool=None)
-        == Memory()
-    )
+    rest = {"urgent": nothing, "too_dear": nothing, "unplaced": nothing}
+    assert replace(ended, **rest, key_asked=None, full=None, pool=None) == Memory()

@@ -81,6 +81,7 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     still |= at_rest(look.intents, look.weak)
     may_sign = memory.not_ours is None and not memory.over_budget
     urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
+    urgent |= _unplaced(memory, look, now)
     planned = plan(look.intents, look.chain, policy, now, look.free, urgent, still, may_sign)
     unknown = _unknown_nonce(memory, look)
     if unknown is not None:
@@ -169,6 +170,13 @@ def _unreplaced(action: Action, policy: Policy, urgent: Set[bytes], now: float) 
     return Send(action.intent, newest) if is_due else None
 
 
+def _unplaced(memory: Memory, look: Look, now: float) -> set[bytes]:
+    """What no node has taken for as long as a transaction in a pool is waited for."""
+    newest = [intent.attempts[-1] for intent in look.intents if intent.attempts]
+    known = [attempt for attempt in newest if attempt.hash in memory.unplaced]
+    return {a.hash for a in known if age(a.signed_at, now) >= look.policy.bump_after_s}
+
+
 def _undearer(action: Action, memory: Memory) -> Action:
     """What is dearer already than a node forwards is not replaced by what is dearer still: another
     node may take it, or the same one after its operator has raised its limit."""
@@ -190,7 +198,7 @@ def _is_allowed_in_pause(action: Action) -> bool:
 def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
     """Without what concerns intents and attempts that are not open any more."""
     by_intent = memory.invalid or memory.overtaken or memory.halts_asked
-    if not (by_intent or memory.urgent or memory.too_dear):
+    if not (by_intent or memory.urgent or memory.too_dear or memory.unplaced):
         return memory
     known = {intent.id for intent in look.intents} | resting
     hashes = {tx for intent in look.intents for tx in intent.hashes}
@@ -198,6 +206,7 @@ def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
         memory,
         urgent=memory.urgent & hashes,
         too_dear=memory.too_dear & hashes,
+        unplaced=memory.unplaced & hashes,
         invalid=only(memory.invalid, known),
         overtaken=only(memory.overtaken, known),
         halts_asked=only(memory.halts_asked, known),

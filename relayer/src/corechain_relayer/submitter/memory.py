@@ -86,6 +86,9 @@ class Memory:
     pauses: Mapping[int, Pause] = field(default_factory=dict)
     urgent: frozenset[bytes] = frozenset()
     too_dear: frozenset[bytes] = frozenset()
+    unplaced: frozenset[bytes] = frozenset()
+    """Attempts that no pool had room for, or that were refused in words nobody knows: a higher fee
+    may help, in time."""
     not_needed: Mapping[int, NotNeeded] = field(default_factory=dict)
     invalid: Mapping[int, str] = field(default_factory=dict)
     overtaken: Mapping[int, Pause] = field(default_factory=dict)
@@ -220,6 +223,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
             return replace(_unpaused(memory, number), urgent=urgent)
         case Taken(number, attempt):
             # Some node forwards so much after all: it may be replaced when fees rise above it.
+            memory = replace(memory, unplaced=memory.unplaced - {attempt})
             return replace(_unpaused(memory, number), too_dear=memory.too_dear - {attempt})
         case Refused():
             return _refused(memory, outcome, now)
@@ -254,6 +258,8 @@ def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
         # for ever.
         too_dear = memory.too_dear - attempt
         memory = replace(memory, urgent=memory.urgent | attempt, too_dear=too_dear)
+    elif failure in (RpcFailure.POOL_FULL, RpcFailure.UNKNOWN):
+        memory = replace(memory, unplaced=memory.unplaced | attempt)
     elif failure is RpcFailure.FEE_CAP_EXCEEDED:
         memory = replace(memory, too_dear=memory.too_dear | attempt)
     elif failure is RpcFailure.REVERTED:
