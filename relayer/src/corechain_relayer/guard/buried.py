@@ -5,7 +5,8 @@ answer nor as one of two batches with one report. So a report in such a batch ma
 more. Who signs with a stolen key of receipts could else demand what was committed long ago.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from corechain.protocol.batch import RING_SIZE, lane_of
@@ -15,6 +16,8 @@ from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.journal.sql import query
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
 
 SINCE = slice(2, 7)
@@ -27,16 +30,30 @@ class BuriedBatches:
 
     pool: "Database"
     rpc: Questions
+    _over: set[bytes] = field(default_factory=set)
+    """Commitments whose word was written over for good."""
 
     async def has(self, commitment: bytes, demand: OpenDemand) -> bool:
         """Whether our batch with this commitment is one of them, for a demand by a receipt. Raises
         StoreUnavailable, NodeUnavailable."""
-        row = await asked(self.pool.fetchrow(query("final_batch"), commitment, RING_SIZE))
-        if row is None:
-            return False
-        if row["is_written_over"]:
-            return True
-        block = await self.rpc.block(row["block_number"])
+        rows = await self._look([commitment])
+        if commitment in self._over or not rows:
+            return commitment in self._over
+        block = await self.rpc.block(rows[0]["block_number"])
         since = int.from_bytes(demand.commitment[SINCE], "big")
-        is_of_its_lane = lane_of(row["batch_id"]) == lane_of(demand.batch_id)
+        is_of_its_lane = lane_of(rows[0]["batch_id"]) == lane_of(demand.batch_id)
         return is_of_its_lane and block is not None and block.timestamp < since
+
+    async def beside(self, commitments: Sequence[bytes]) -> list[bytes]:
+        """Those of some batches whose word was not written over for good: whatever the others have
+        in their files, nobody can show it. Raises StoreUnavailable."""
+        await self._look([one for one in commitments if one not in self._over])
+        return [one for one in commitments if one not in self._over]
+
+    async def _look(self, commitments: Sequence[bytes]) -> Sequence["Record"]:
+        if not commitments:
+            return ()
+        wanted = query("final_batches"), list(commitments), RING_SIZE
+        rows: Sequence[Record] = await asked(self.pool.fetch(*wanted))
+        self._over.update(row["commitment"] for row in rows if row["is_written_over"])
+        return rows

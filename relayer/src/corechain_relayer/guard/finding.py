@@ -26,8 +26,8 @@ class Look:
     """What a search was about that has found nothing."""
 
     searched: Batches
-    missing: int
-    """Files that are not there: the report may be in one of them."""
+    missing: Sequence[bytes]
+    """Batches whose files are not there: the report may be in one of them."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class ReportFinder:
             return
         # Before the look, so that it is about all of these.
         newest = await DemandedReports(self.pool).newest_batches()
-        self._looked |= {demand.id: Look(newest, 0) for demand in wanted}
+        self._looked |= {demand.id: Look(newest, ()) for demand in wanted}
         possible = await self._possible(wanted)
         if possible:
             await self._search(possible, newest)
@@ -82,7 +82,7 @@ class ReportFinder:
             if result.found is not None:
                 self._found[demand.id] = result.found
             self._searched[demand.id].update(result.read)
-            self._looked[demand.id] = Look(newest, len(result.missing))
+            self._looked[demand.id] = Look(newest, result.missing)
 
     def batch_of(self, demand: OpenDemand) -> bytes | None:
         """Where it was found."""

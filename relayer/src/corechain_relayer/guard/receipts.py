@@ -66,8 +66,9 @@ class ReceiptAnswers:
             name = f"0x{commitment.hex()}"
             raise Unanswerable(NOT_COMMITTED, f"its batch {name} is not in the ring, or not yet")
         look = self.finder.last_look(demand)
-        if look.missing:
-            detail = f"{look.missing} data files of batches that may have it are missing"
+        missing = await self.buried.beside(look.missing)
+        if missing:
+            detail = f"{len(missing)} data files of batches that may have it are missing"
             raise Unanswerable(FILES_MISSING, f"{detail}: put them back from a backup")
         if self.resender is None:
             raise Unanswerable(NOT_IN_A_BATCH, "the guard puts it on the bus again")

@@ -659,10 +659,10 @@ where report_key = any($1::bytea[]) order by report_key, at desc;
 select distinct substring(report_key from 1 for 20) as device, public_key from demanded_report
 where public_key is not null and substring(report_key from 1 for 20) = any($1::bytea[]);
 
--- name: final_batch
--- Of a batch ($1 commitment) whose commit is final: its block, and whether the commit of a later one in
--- its word of the ring ($2 words) is final, too.
-select b.batch_id, coalesce(b.block_number, i.block_number) as block_number, exists (
+-- name: final_batches
+-- Those of some batches ($1 commitments) whose commit is final: their blocks, and whether the commit of a
+-- later one in their word of the ring ($2 words) is final, too.
+select b.commitment, b.batch_id, coalesce(b.block_number, i.block_number) as block_number, exists (
     select 1 from generate_series(
         b.batch_id + $2::bigint,
         (select max(batch_id) from batch where batch_id <= b.batch_id | 4294967295),
@@ -673,7 +673,7 @@ select b.batch_id, coalesce(b.block_number, i.block_number) as block_number, exi
     where coalesce(n.block_number, f.block_number) is not null
 ) as is_written_over
 from batch b left join intent i on i.key = 'batch:' || b.batch_id and i.state = 'final'
-where b.commitment = $1 and coalesce(b.block_number, i.block_number) is not null;
+where b.commitment = any($1::bytea[]) and coalesce(b.block_number, i.block_number) is not null;
 
 -- name: insert_rests
 -- Keeps what a batch rests on ($1 batch, $2 devices), and forgets it of batches that are final.
