@@ -144,7 +144,9 @@ class ModelNode(Node):
         if not asked:
             return {}
         fork = self._reach()
-        return {b: fork.hash(b.number) == b.hash for b in asked if b.number <= fork.head}
+        if head.number > fork.head or fork.hash(head.number) != head.hash:
+            return {}
+        return {b: fork.hash(b.number) == b.hash for b in asked}
 
     async def suggested(self, head: Block) -> Fees:
         return self._suggested()

@@ -11,6 +11,7 @@ given a node that answers oddly
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -26,7 +27,7 @@ from corechain_relayer.journal.sql import migrations
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import BLOCKS_A_ROUND
-from corechain_relayer.submitter.node import Node, refusal_of
+from corechain_relayer.submitter.node import Node, id_of, refusal_of
 from corechain_relayer.submitter.plan import Fees, State
 from relayer.lane import CONFIRMED, RANGE, Lane
 
@@ -87,9 +88,20 @@ async def test_what_is_final_becomes_so_a_bounded_number_of_blocks_at_a_time(lan
         )
     assert await lane.submitter.step()
     assert (await counts(lane))[State.CONFIRMED] == 10
-    assert lane.rpc.asked.total() <= BLOCKS_A_ROUND + 7
+    # The head is asked for with them: a node on another fork makes nothing final.
+    assert lane.rpc.asked.total() <= BLOCKS_A_ROUND + 8
     assert await lane.submitter.step()
     assert await counts(lane) == {}
+
+
+async def test_a_node_that_has_not_the_head_says_nothing_of_other_blocks(lane: Lane) -> None:
+    """On its own fork all may stand that is gone on ours."""
+    node, head = lane.submitter.node, await lane.rpc.head()
+    below = await lane.rpc.block(head.number - 1)
+    assert below is not None
+    assert (await node.standing([id_of(below)], head))[id_of(below)]
+    for other in (replace(head, hash=b"\7" * 32), replace(head, number=head.number + 1)):
+        assert await node.standing([id_of(below)], other) == {}
 
 
 async def test_nothing_becomes_final_whose_block_is_another_one(lane: Lane) -> None:

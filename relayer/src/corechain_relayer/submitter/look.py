@@ -141,10 +141,12 @@ class Watch:
         spent = [i for i in intents if i.nonce is not None and i.nonce < count]
         found = await self.node.receipts(tx for intent in spent for tx in intent.hashes)
         receipts = _without_cancels(spent, found)
-        # What was read belongs to this head only if both still stand.
+        # What was read belongs to this head only if both still stand, where this head is.
         blocks = {id_of(head), *(receipt.block for receipt in receipts.values())}
-        if receipts and False in (await self.node.standing(blocks, head)).values():
-            return None
+        if receipts:
+            standing = await self.node.standing(blocks, head)
+            if not standing or False in standing.values():
+                return None
         lost = [i for i in spent if not any(tx in receipts for tx in i.hashes)]
         marks = [intent.spent for intent in lost if intent.spent is not None]
         return ChainView(

@@ -179,21 +179,24 @@ class Node:
         """Whether each block is on the chain of `head`. Left out: what the node has not seen.
 
         That a block is gone needs evidence: another one at its height, on a chain as high. A node
-        that answers null, or whose chain ends below, is behind.
+        that answers null, or whose chain ends below, is behind. One that has not `head` itself is
+        behind, or on another fork, and what stands there says nothing: nothing is found.
         """
-        asked = [block for block in blocks if block.number <= head.number]
+        here = id_of(head)
+        asked = [block for block in dict.fromkeys(blocks) if block.number <= head.number]
         if not asked:
             return {}
+        asked += [here] if here not in asked else []
         calls = [Call("eth_getBlockByNumber", (hex(block.number), False)) for block in asked]
         found = {}
         for block, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
             if raw is None or isinstance(raw, NodeRefused):
                 continue
-            here = parse_block(raw)
-            if here.number != block.number:
-                raise NodeUnavailable(f"the node sent block {here.number} for {block.number}")
-            found[block] = here.hash == block.hash
-        return found
+            there = parse_block(raw)
+            if there.number != block.number:
+                raise NodeUnavailable(f"the node sent block {there.number} for {block.number}")
+            found[block] = there.hash == block.hash
+        return found if found.get(here) else {}
 
     async def suggested(self, head: Block) -> Fees:
         """Room for two full blocks of rising base fee, within the cap."""
