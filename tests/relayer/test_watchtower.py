@@ -8,6 +8,7 @@ given an open channel
     it is refused by name, or not stored; what a newer block may allow is looked up before
 """
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -128,11 +129,16 @@ def test_bad_evidence_is_refused_by_name(
     swapped = Evidence(good.state, good.signature_b, good.signature_a)
     stranger = OpenChannel(chain, secp(21), secp(22), salt=b"\2" * 5).signed(1, 1)
     too_much = channel.signed(6, DEPOSIT + 1)
+    other_chain = replace(chain, deployment=replace(chain.deployment, chain_id=1))
+    elsewhere, good_id = replace(channel, chain=other_chain), good.state.channel_id.hex()
     refusals = {
         "swapped": deposit(tower, swapped),
         "stranger": deposit(tower, stranger),
         "too much": deposit(tower, too_much),
         "version 0": deposit(tower, channel.signed(0, 1)),
+        "of a closed channel": deposit(tower, channel.signed(2**40 - 1, 1)),
+        "no version": deposit(tower, good, version=2**70),
+        "another chain": deposit(tower, elsewhere.signed(5, 500), channel_id="0x" + good_id),
         "extra": deposit(tower, good, extra=1),
         "not hex": deposit(tower, good, channel_id="0x12"),
         "negative": deposit(tower, good, balance_a="-1"),
@@ -144,6 +150,9 @@ def test_bad_evidence_is_refused_by_name(
         "stranger": "UnknownChannel",
         "too much": "ValueOutOfRange",
         "version 0": "ValueOutOfRange",
+        "of a closed channel": "ValueOutOfRange",
+        "no version": "ValueOutOfRange",
+        "another chain": "InvalidSignature",
         "extra": "MalformedReport",
         "not hex": "MalformedReport",
         "negative": "MalformedReport",
