@@ -28,6 +28,7 @@ LANE = """
 24 an estimate reverts
 25 a transaction reverts on chain
 26 a pool forgets
+26 a pool has no room for so little
 26 a transaction is dropped silently
 27 the fee cap is reached
 28 fees rise a hundredfold

@@ -33,6 +33,8 @@ GETH = Profile("geth", 12.0, 64, True, True, 0, 60)
 ARBITRUM = Profile("arbitrum", 0.25, 64, False, False, 0, 8)
 POLYGON = Profile("polygon", 2.0, 256, True, True, 30, 200)
 ANVIL = Profile("anvil", 1.0, 16, True, True, 0, 12)
+ROOM = 4
+"""So many times below the base fee, and a pool that is full of others has no room for it."""
 PROFILES = (GETH, ARBITRUM, POLYGON, ANVIL)
 
 
@@ -136,6 +138,8 @@ class ModelChain:
                 return "replacement transaction underpriced"
         if tx.fees.priority_fee < self.profile.min_tip:
             return "transaction underpriced: gas tip cap 0, minimum needed 30"
+        if self.profile.pools and tx.fees.max_fee * ROOM < self.base_fee:
+            return "txpool is full"
         if tx.fees.max_fee < self.base_fee and not self.profile.pools:
             return "max fee per gas less than block base fee"
         if not self.profile.keeps_gaps and self._gap_below(tx.nonce):

@@ -293,6 +293,7 @@ REFUSALS = (
     ("nonce too high", "20 a node keeps nothing above a gap"),
     ("insufficient funds", "21 the sender cannot pay"),
     ("configured cap", "22 a node's own fee cap"),
+    ("txpool is full", "26 a pool has no room for so little"),
     ("intrinsic gas", "23 a limit of gas does not do any more"),
     ("oversized", "23 a node calls the transaction invalid"),
 )
