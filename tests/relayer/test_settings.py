@@ -337,7 +337,6 @@ def test_the_command_says_one_sentence_and_exits_with_2(tmp_path: Path) -> None:
     failures = {
         "no deployment": run("run"),
         "broken deployment": run("run", RELAYER_DEPLOYMENT=str(broken)),
-        "out of range": run("run", RELAYER_LANE="-1"),
         "unknown role": run("run", "--role", "king"),
         "a key that is none, of another role": run(
             "run", "--role", "gateway", RELAYER_GUARD_KEY="f" * 64

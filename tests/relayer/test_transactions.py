@@ -42,18 +42,14 @@ async def attempts(queue: Queue, key: str = KEY) -> list[Any]:
     return await queue.book.attempts((await queue.book.find(key)).id)
 
 
-@pytest.mark.parametrize("killed", [False, True])
-async def test_a_bump_that_is_wanted_replaces_the_transaction_once(
-    queue: Queue, killed: bool
-) -> None:
+async def test_a_bump_that_is_wanted_replaces_the_transaction_once(queue: Queue) -> None:
     await queue.want()
     await queue.rounds()
     (before,) = queue.pool()
     wanted = await queue.book.bump(KEY, "it is urgent")
     kept = (await queue.book.find(KEY)).document()["bump"]
     assert (kept["replaces"], kept["reason"]) == (wanted["replaces"], "it is urgent")
-    if killed:
-        queue.restart()
+    queue.restart()
     await queue.rounds()
     queue.restart()
     await queue.rounds()
