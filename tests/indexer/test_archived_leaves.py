@@ -91,7 +91,8 @@ async def test_no_answer_shows_that_leaves_are_archived(world: World, old: Drive
     assert len(list(folder_of(old).rglob("*.leaves"))) == len(plain) == 2
     assert await answers(world, old) == before
     every = [leaves for _, leaves in plain.values()]
-    assert await EpochStore(pool, archive).leaves_between(0, world.head) == every
+    epochs = EpochStore(pool, archive)
+    assert [one async for one in epochs.leaves_between(0, world.head)] == every
     connection = await connect(old.indexer.settings.database_url.get_secret_value())
     for batch_id, (commitment, leaves) in plain.items():
         assert await CopyStore(connection, archive).leaves(batch_id, commitment) == leaves

@@ -6,8 +6,8 @@ import pytest
 
 from corechain.deployment import REQUIRED, InvalidDeployment, load_deployment
 from corechain.protocol.reading import PASS, DeviceId, Reading
-from corechain.protocol.rewards import DEFAULT_SCHEDULE, Owner, RewardRules
-from corechain_indexer.rewards import cumulative_after
+from corechain.protocol.rewards import DEFAULT_SCHEDULE, EpochScore, Owner, RewardRules
+from corechain_indexer.rewards import add_leaves, cumulative_after
 
 OWN, BRIDGED = DeviceId(b"\x01" * 20), DeviceId(b"\xb5\x1d" + b"\x01" * 18)
 FIRST, SECOND = Owner(b"\x0a" * 20), Owner(b"\x0b" * 20)
@@ -68,5 +68,7 @@ def test_the_auditor_computes_what_the_rules_say():
     leaves = [Reading(1, 7, device, 3_600, 5, PASS).pack() for device in (OWN, BRIDGED)]
     owners = {OWN: FIRST, BRIDGED: SECOND}
     for weight, expected in ((10_000, (1_500, 1_500)), (5_000, (2_000, 1_000)), (0, (3_000, 0))):
-        found = cumulative_after({}, [b"".join(leaves)], owners, 3_000, RewardRules(weight))
+        score = EpochScore()
+        add_leaves(score, b"".join(leaves))
+        found = cumulative_after({}, score, owners, 3_000, RewardRules(weight))
         assert (found[FIRST], found.get(SECOND, 0)) == expected

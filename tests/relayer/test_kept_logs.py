@@ -16,7 +16,7 @@ given a service that reads a contract's logs, and keeps those of final blocks
   when who reads on is gone with its session
     nobody waits for it
   when the database is away
-    the chain is read without it, and kept once it is there
+    the chain is read without it, and kept once it is there: in pieces, and not without a limit
   when the database hangs
     nobody waits for it longer than for one that is away
 """
@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import uuid4
 
+import pytest
 from support.fake_chain import fake_chain
 from support.long_chain import hash_of
 from support.processes import PATIENCE_S
@@ -37,10 +38,20 @@ from corechain.service.database import create_pool
 from corechain.service.nodes import in_time, is_by_few, node_at
 from corechain.service.reconcile import Ref
 from corechain.service.rpc import Rpc
+from corechain_relayer import keeping
 from corechain_relayer.following import Follower
 from corechain_relayer.journal.final_logs import FinalLogs
+from corechain_relayer.keeping import PIECES_AT_ONCE
 from corechain_relayer.registry.view import RegistryView
-from relayer.old_chain import CONTRACT, DEPTH, HANDFUL, REGISTRY, OldChain, blocks_of, old_chain
+from relayer.old_chain import (
+    CONTRACT,
+    DEPTH,
+    HANDFUL,
+    REGISTRY,
+    OldChain,
+    blocks_of,
+    old_chain,
+)
 from relayer.test_relayer_following import registered
 
 HEIGHT = 20_000
@@ -251,6 +262,7 @@ async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str
     async with old_chain(database, HEIGHT) as world:
         away = create_pool("postgresql://x@127.0.0.1:1/x")
         await away
+        world.blocks.happened = {at: [registered(at)] for at in range(1, 21)}
         follower = world.follower()
         assert follower.kept is not None
         reachable, follower.kept.store = (
@@ -260,9 +272,33 @@ async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str
         await follower.refresh_since(0.0)
         assert world.is_whole(follower.view)
         follower.kept.store = reachable  # it is there again
-        follower.kept._next_question = follower._asked_at = -1e9
+        follower.kept._next_question = -1e9
         world.blocks.height += 20
-        await follower.refresh_since(0.0)
-        assert await world.kept() == world.blocks.height - DEPTH
+        steps = [(await looked(world, follower), await world.kept())[1] for _ in range(5)]
+        # What has waited is kept in pieces, here of a block, and a look waits for a few of them.
+        assert steps[:2] == [PIECES_AT_ONCE, 2 * PIECES_AT_ONCE]
+        assert steps[-1] == world.blocks.height - DEPTH
         assert world.is_whole((await world.started())[0])
         await away.close()
+
+
+async def test_what_waits_for_the_database_has_a_limit(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first reading of years goes on without it; what is left out is read once more."""
+    monkeypatch.setattr(keeping, "MOST_YOUNG", 2)
+    async with old_chain(database, HEIGHT) as world:
+        follower = world.follower()
+        assert follower.kept is not None
+        follower.kept._next_question = float("inf")
+        world.blocks.happened = {at: [registered(at)] for at in range(1, 21)}
+        assert "away for too long" in (await looked(world, follower))[-1]
+        assert world.is_whole(follower.view)
+        follower.kept._lost_at = follower.kept._next_question = -1e9
+        monkeypatch.setattr(keeping, "MOST_YOUNG", 10**6)
+        async with asyncio.timeout(PATIENCE_S):
+            while await looked(world, follower):
+                pass
+        for _ in range(10):  # a few pieces a look
+            await looked(world, follower)
+        assert await world.kept() == world.blocks.height - DEPTH

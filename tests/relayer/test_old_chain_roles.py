@@ -27,6 +27,7 @@ from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.keeping import MUCH_BLOCKS
 from corechain_relayer.rewards.kept import VIEWS
+from corechain_relayer.rewards.proven import Proven
 from relayer.challenging import CHALLENGER_KEY
 from relayer.old_chain import CONTRACT, DEPTH, RANGE, old_chain
 from relayer.support import SUBMITTER_KEY
@@ -56,7 +57,7 @@ async def test_a_challenger_that_starts_again_reads_on_behind_what_is_kept(
             lanes = await role._follower(Terms(MONTHS_S, 0, 0, bytes(20)))
             await asyncio.gather(*(one.refresh_since(0.0) for one in (lanes, process.registry)))
             assert role.guardian is not None
-            kept = role._root_watch(sources, role.guardian).kept
+            kept = role._root_watch(sources, role.guardian, Proven()).kept
             assert kept is not None
             for contract in VIEWS:
                 await kept.logs(contract, 0, HEIGHT)

@@ -36,22 +36,20 @@ log = structlog.get_logger(__name__)
 PATIENT = "set local idle_in_transaction_session_timeout = 0"
 
 
-def _score(files: list[bytes]) -> EpochScore:
-    score = EpochScore()
-    for packed in files:
-        score.add(packed[i : i + READING_BYTES] for i in range(0, len(packed), READING_BYTES))
-    return score
+def add_leaves(score: EpochScore, packed: bytes) -> None:
+    """Counts those of one batch. Pure."""
+    score.add(packed[i : i + READING_BYTES] for i in range(0, len(packed), READING_BYTES))
 
 
 def cumulative_after(
     before: Mapping[Owner, int],
-    files: list[bytes],
+    score: EpochScore,
     owners: Mapping[DeviceId, Owner],
     emission: int,
     rules: RewardRules,
 ) -> dict[Owner, int]:
-    """Amounts after an epoch, from the packed leaves of its batches. Pure."""
-    points = points_by_owner(_score(files).points(rules), owners)
+    """Amounts after an epoch, from what the leaves of its batches score. Pure."""
+    points = points_by_owner(score.points(rules), owners)
     shares = split_down(emission, points) if sum(points.values()) else {}
     return accumulate(before, shares)
 
@@ -129,13 +127,15 @@ class _Snapshot:
         if row["through_block"] < after_block:
             # The epoch after it would reward data for the second time.
             return {}
-        files = await self.store.leaves_between(after_block, row["through_block"])
+        score = EpochScore()
+        async for packed in self.store.leaves_between(after_block, row["through_block"]):
+            # Elsewhere: an epoch has millions of readings.
+            await asyncio.to_thread(add_leaves, score, packed)
         owners = await self.store.owners_at(row["through_block"])
-        # Elsewhere: an epoch has millions of readings.
         return await asyncio.to_thread(
             cumulative_after,
             amounts,
-            files,
+            score,
             owners,
             int(row["emission"]),
             self.schedule.of(row["epoch"]),

@@ -1,7 +1,7 @@
 """Reward epochs: what was proposed, what is recomputed from, and what came out."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from corechain_indexer.store import Asked
+
+
+BATCHES_AT_ONCE = 16
+"""Their leaves are some megabytes; those of an epoch are no answer that comes within 30 s."""
 
 
 def _place(proposal: "Record") -> tuple[int, int]:
@@ -102,11 +106,17 @@ class EpochStore:
         question = (SQL["epoch_before"], proposal["epoch"] - 1, *_place(proposal))
         return await asked(self.database.fetchrow(*question))
 
-    async def leaves_between(self, after_block: int, through_block: int) -> list[bytes]:
+    async def leaves_between(self, after_block: int, through_block: int) -> AsyncIterator[bytes]:
         """The packed leaves of each verified batch of the blocks, 40 bytes a reading. Raises
         ArchiveUnavailable too."""
-        rows = await asked(self.database.fetch(SQL["leaves_between"], after_block, through_block))
-        return [await self.archive.leaves(row) for row in rows]
+        found = await asked(
+            self.database.fetch(SQL["batches_of_epoch"], after_block, through_block)
+        )
+        batches = [row["batch_id"] for row in found]
+        for at in range(0, len(batches), BATCHES_AT_ONCE):
+            part = batches[at : at + BATCHES_AT_ONCE]
+            for row in await asked(self.database.fetch(SQL["files_of_epoch"], part)):
+                yield await self.archive.leaves(row)
 
     async def owners_at(self, block: int) -> Mapping[DeviceId, Owner]:
         """Who owned which device at the end of a block."""

@@ -171,12 +171,14 @@ class ChallengerRole:
         assert guardian is not None
         sources = self._sources()
         try:
-            self.roots = watch = self._root_watch(sources, guardian)
+            # In a thread: a tree of all owners.
+            proven = await asyncio.to_thread(Proven.read, self.settings.data_dir / ARCHIVE)
+            self.roots = watch = self._root_watch(sources, guardian, proven)
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
         finally:
             await sources.close()
 
-    def _root_watch(self, sources: FileSources, guardian: Account) -> RootWatch:
+    def _root_watch(self, sources: FileSources, guardian: Account, proven: Proven) -> RootWatch:
         settings, folder = self.settings, self.settings.data_dir / ARCHIVE
         folder.mkdir(parents=True, exist_ok=True)
         asked = (self.strict, self.deployment, settings.log_range_blocks)
@@ -190,7 +192,7 @@ class ChallengerRole:
             self.veto_work,
             node_of(self.strict, settings),
             KeptReading(*asked, settings.confirmations, self.metrics, self.pool),
-            Proven.read(folder),
+            proven,
         )
 
     async def send_vetoes(self) -> None:

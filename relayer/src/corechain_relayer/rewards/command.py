@@ -178,7 +178,8 @@ class Proposer:
             batches, epochs[-1].through_block if epochs else 0, through
         )
         folder = self.settings.data_dir
-        ledger = Ledger(batches, folder, history.owners, schedule, Proven.read(folder))
+        proven = await asyncio.to_thread(Proven.read, folder)
+        ledger = Ledger(batches, folder, history.owners, schedule, proven)
         return await ledger.propose(epochs, through, pool)
 
     async def _rehearse(self, intent: Intent) -> None:

@@ -25,11 +25,17 @@ select p.block_number, p.log_index, p.through_block, w.state
                       and (v.block_number, v.log_index) < ($2, $3))
  order by p.block_number desc, p.log_index desc limit 1
 
--- name: leaves_between
-select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed,
-       f.archived
+-- name: batches_of_epoch
+-- The verified batches of the blocks behind $1 up to $2.
+select b.batch_id
   from batch b join batch_file f using (batch_id)
  where b.block_number > $1 and b.block_number <= $2 and f.state = 'verified' order by b.batch_id
+
+-- name: files_of_epoch
+-- The leaves of some batches, or where they are.
+select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed,
+       f.archived
+  from batch_file f where f.batch_id = any($1::bigint[]) order by f.batch_id
 
 -- name: owners_at
 -- Who owned which device at the end of a block: the last word of its own slot, else the first fleet that lists it.
