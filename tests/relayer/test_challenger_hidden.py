@@ -6,6 +6,8 @@ given a batch whose file nobody has, and a submitter that answers
   a report that another batch has too is found, however late an answer shows it
 given a report that is none, and longer than any transaction that could show it
   its fraud is not tried in vain for ever: the sources of its readings are demanded
+given a cheat that demands of itself first what we would demand, and lets it lie
+  it is expired, whatever the settings say of strangers' demands: its bond falls
 given a window that leaves more rounds or fewer
   fewer places or more are asked for at a time
 given a device on P-256 whose key nobody knew
@@ -27,8 +29,10 @@ from corechain.protocol.events import EVIDENCE
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, signer_of
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
 from corechain.protocol.suspects import Standing
+from corechain.service.rpc import Block
 from corechain_relayer.challenger.calls import TOO_LARGE, DisputesCalls, challenge_call
 from corechain_relayer.challenger.examining import Asking, Charge, Examiner, LaneBook, width_for
+from corechain_relayer.challenger.expiring import WANTED_AFTER_S, Expiring
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, LanesView
 from corechain_relayer.challenger.opening import Opened
@@ -178,3 +182,24 @@ def test_a_window_of_few_rounds_is_used_by_asking_side_by_side() -> None:
     assert [width_for(rounds) for rounds in (24, 20, 19, 14, 13, 10, 9, 3)] == [
         *(1, 1, 2, 2, 4, 4, 8, 8)
     ]
+
+
+async def test_what_a_cheat_demands_of_itself_in_our_place_has_an_end() -> None:
+    """Contracts pay by the data of a bond that stands."""
+
+    class Asked:
+        async def eth_call(self, to: bytes, data: bytes) -> bytes:
+            return b"".join(word.to_bytes(32, "big") for word in (7, 100, 1, 3))
+
+    rpc: Any = Asked()
+    expiring = Expiring(DisputesCalls(rpc, DEPLOYMENT, b"\5" * 20))
+    demand, other = (
+        OpenDemand(bytes([n]) * 32, 3 << 32, Demand.SOURCE, bytes(26), bytes(32), 100, 5)
+        for n in (1, 2)
+    )
+    assert expiring.want(demand.id, {demand.id})
+    assert not expiring.want(b"\3" * 32, {demand.id})
+    for after_s, expired in ((WANTED_AFTER_S, []), (WANTED_AFTER_S + 1, [demand])):
+        head = Block(9, bytes(32), bytes(32), 100 + after_s, 1)
+        assert await expiring.due([demand, other], head, {3: 1}, set()) == expired
+    assert await expiring.due([demand], head, {3: 1}, {3}) == []  # a claim of ours goes first

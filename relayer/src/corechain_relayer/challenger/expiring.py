@@ -2,16 +2,21 @@
 
 Anyone may expire a demand, and all of it goes to who made it: half of the bond, and the fee. So
 ours are expired at once, and those of others only where an operator wants frauds punished at the
-price of gas, after they had their time, and while we have no claim of our own to that bond.
+price of gas, after they had their time, and while we have no claim of our own to that bond. But
+what we would have demanded ourselves ends in any case: a cheat that demands it of itself first, and
+lets it lie, would keep its bond, and contracts pay by data of a bond that stands.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from corechain.protocol.batch import lane_of
 from corechain.service.rpc import Block
 from corechain_relayer.challenger.calls import Asker, DisputesCalls
 from corechain_relayer.guard.demands import OpenDemand
+
+WANTED_AFTER_S = 600
+"""So long after its deadline what we wanted too is left to who demanded it."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,14 @@ class Expiring:
     _askers: dict[tuple[bytes, int], Asker] = field(default_factory=dict)
     """By demand and the block it was made in: what was answered can be demanded again under its id,
     by somebody else."""
+    _wanted: set[bytes] = field(default_factory=set)
+
+    def want(self, number: bytes, open_: Collection[bytes]) -> bool:
+        """Whether that is demanded already, by whomever: then we want it to have an end."""
+        is_open = number in open_
+        if is_open:
+            self._wanted.add(number)
+        return is_open
 
     async def due(
         self,
@@ -36,16 +49,21 @@ class Expiring:
         `accused`: lanes whose bond we may take for ourselves."""
         asked = [(demand, await self._asker(demand)) for demand in self._over(open_, head)]
         ours = [d for d, by in asked if by is not None and by.address == self.calls.sender]
-        late = head.timestamp - self.others_after_s
         claimed = accused | {lane_of(demand.batch_id) for demand in ours}
         others = [
             demand
             for demand, by in asked
             # Under a bond that is gone there is nothing to punish: the fee is theirs to fetch.
             if by is not None and bonds.get(lane_of(demand.batch_id)) == by.since
-            if demand not in ours and self.others_after_s and demand.deadline < late
+            if demand not in ours and self._is_late(demand, head)
         ]
         return ours + [demand for demand in others if lane_of(demand.batch_id) not in claimed]
+
+    def _is_late(self, demand: OpenDemand, head: Block) -> bool:
+        """Of somebody else's."""
+        late_s = head.timestamp - demand.deadline
+        is_punished = bool(self.others_after_s) and late_s > self.others_after_s
+        return is_punished or (demand.id in self._wanted and late_s > WANTED_AFTER_S)
 
     def _over(self, open_: Iterable[OpenDemand], head: Block) -> list[OpenDemand]:
         return [demand for demand in open_ if head.timestamp > demand.deadline]

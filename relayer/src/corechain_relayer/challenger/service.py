@@ -325,9 +325,8 @@ class Challenger:
         number = demand_id(wanted, one)
         purpose = f"demanded:{number.hex()}"
         before = sent.get(purpose, NOTHING_SENT)
-        if number in self.follower.view.open or before.is_open or before.is_done:
-            return
-        if not await self._affords(sent):
+        is_there = self._expiring.want(number, self.follower.view.open)
+        if is_there or before.is_open or before.is_done or not await self._affords(sent):
             return
         call = demand_call(wanted, one)
         said = await self.calls.said_to(call)
