@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PATIENT = "set local idle_in_transaction_session_timeout = 0"
-
 
 def add_leaves(score: EpochScore, packed: bytes) -> None:
     """Counts those of one batch. Pure."""
@@ -81,8 +79,7 @@ class RewardAuditor:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     snapshot = _Snapshot(EpochStore(connection, self.archive), self.schedule)
                     row = await snapshot.store.next()
-                    # Old readings may take an archive minutes, and what only reads keeps nobody.
-                    await connection.execute(PATIENT)
+                    await snapshot.store.take_time()
                     computed = None if row is None else await snapshot.amounts(row)
                 if row is None or computed is None:
                     return False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from corechain_indexer.store import Asked
 
 
+PATIENT = "set local idle_in_transaction_session_timeout = 0"
 BATCHES_AT_ONCE = 16
 """Their leaves are some megabytes; those of an epoch are no answer that comes within 30 s."""
 
@@ -92,6 +93,11 @@ class EpochStore:
         return True
 
     # ------------------------------------------------------------ for the auditor
+
+    async def take_time(self) -> None:
+        """In a transaction that only reads, and keeps nobody: old readings may take an archive
+        minutes."""
+        await asked(self.database.execute(PATIENT))
 
     async def next(self) -> "Record | None":
         """The oldest proposal that was not recomputed yet."""
