@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corechain.protocol.errors import (
@@ -79,6 +79,7 @@ def test_golden_receipts_have_the_digest_signature_and_bytes_on_record(row):
     made.verify(octets(row["report"]), domain, octets(VECTORS["signer"]))
 
 
+@settings(max_examples=30)
 @given(frames)
 def test_a_report_has_a_receipt_that_is_for_no_other_one(reports):
     for at, made in enumerate(promised(reports)):
@@ -89,6 +90,7 @@ def test_a_report_has_a_receipt_that_is_for_no_other_one(reports):
                 made.verify(other, DOMAIN, SIGNER)
 
 
+@settings(max_examples=30)
 @given(frames)
 def test_the_tree_is_the_plain_one_of_a_batchs_reports(reports):
     tree = tree_over(*columns(reports))
@@ -96,6 +98,7 @@ def test_the_tree_is_the_plain_one_of_a_batchs_reports(reports):
     assert tree.root == MerkleTree.over(reports).root
 
 
+@settings(max_examples=30)
 @given(frames, st.data())
 def test_a_receipt_with_another_bit_promises_nothing_of_the_gateways(reports, data):
     at = data.draw(st.integers(0, len(reports) - 1))

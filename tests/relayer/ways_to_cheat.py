@@ -59,10 +59,6 @@ def unknown_flag(cheat: Cheat, sensor: Sensor) -> None:
     cheat.commit(cheat.written([sensor], _packed(sensor), flags={3: 2}))
 
 
-def unsorted_reports(cheat: Cheat, sensor: Sensor) -> None:
-    cheat.commit(cheat.written([sensor], _packed(sensor)[::-1]))
-
-
 def another_name(cheat: Cheat, sensor: Sensor) -> None:
     cheat.commit(cheat.written([sensor], _packed(sensor), cheat.origin(5)))
 
@@ -145,7 +141,6 @@ WAYS: dict[Callable[[Cheat, Sensor], None], set[Fraud]] = {
     twice_in_a_lane: {Fraud.DUPLICATE_REPORT},
     empty_report: {Fraud.MALFORMED_REPORT},
     unknown_flag: {Fraud.MALFORMED_READING},
-    unsorted_reports: {Fraud.UNSORTED_REPORTS},
     another_name: {Fraud.BROKEN_CHAIN},
     two_faces: {Fraud.EQUIVOCATION},
     shrunk_window: {Fraud.OUTSIDE_WINDOW},
