@@ -19,6 +19,7 @@ from corechain_relayer.submitter import service as service_module
 from corechain_relayer.submitter import urgency
 from corechain_relayer.submitter.budget import Purse
 from corechain_relayer.submitter.look import Watch
+from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.outgoing import Outgoing
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.turn import Turn
@@ -111,10 +112,10 @@ MUTANTS = (
     Mutant("never takes a confirmation back", Watch, "_unconfirm", "if not blocks:", "if True:"),
     Mutant(
         "believes a node on another fork",
-        Watch,
-        "_take_back",
-        "found.get(id_of(head)) is not True",
-        "False",
+        Node,
+        "standing",
+        "found if found.get(here) else {}",
+        "found",
     ),
     Mutant(
         "calls final what a reorg can take",

@@ -1,6 +1,6 @@
 """What the submitter asks of a node, answered by models that lag, lie, refuse and time out."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from chaos.chain import FOREIGN, Fork, ModelChain
@@ -139,14 +139,9 @@ class ModelNode(Node):
     async def final_block(self, head: Block) -> int:
         return min(self.chain.final, self._reach().head)
 
-    async def standing(self, blocks: Collection[BlockId], head: Block) -> dict[BlockId, bool]:
-        asked = [block for block in blocks if block.number <= head.number]
-        if not asked:
-            return {}
+    async def _hashes_are(self, asked: Sequence[BlockId]) -> dict[BlockId, bool]:
         fork = self._reach()
-        if head.number > fork.head or fork.hash(head.number) != head.hash:
-            return {}
-        return {b: fork.hash(b.number) == b.hash for b in asked}
+        return {b: fork.hash(b.number) == b.hash for b in asked if b.number <= fork.head}
 
     async def suggested(self, head: Block) -> Fees:
         return self._suggested()

@@ -12,6 +12,7 @@ given each of them as it runs in production, on a model chain, store, nodes and 
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -46,7 +47,6 @@ from chaos.quiet import quiet_lane
 from chaos.run import MODULES, ROLES, TWINS, kept_seeds, simulate, simulate_all
 from chaos.world import Died, World, virtual
 from corechain.rpc_errors import RpcFailure
-from corechain.service.rpc import Block
 from corechain_relayer.submitter.budget import BUDGET_REACHED, Purse, Spending
 from corechain_relayer.submitter.memory import Memory, Refused, Taken, learn
 from corechain_relayer.submitter.plan import (
@@ -164,15 +164,15 @@ def test_nothing_is_confirmed_while_older_confirmations_are_in_doubt() -> None:
         story.chain.reorganise(1, keep=True)
         story.mine(1)
 
-        async def standing(blocks: list[BlockId], head: Block) -> dict[BlockId, bool]:
-            return {block: old.stands(block) for block in blocks if block.number <= old.head}
+        async def hashes_are(asked: Sequence[BlockId]) -> dict[BlockId, bool]:
+            return {block: old.stands(block) for block in asked if block.number <= old.head}
 
-        real = story.node.standing
-        story.node.standing = standing  # type: ignore[assignment, method-assign]
+        real = story.node._hashes_are
+        story.node._hashes_are = hashes_are  # type: ignore[method-assign]
         story.work()
         second = story.tables.rows[2].intent
         assert second.state is State.PENDING
-        story.node.standing = real  # type: ignore[method-assign]
+        story.node._hashes_are = real  # type: ignore[method-assign]
         story.work()
         assert [row.intent.state for row in story.tables.rows.values()] == [State.CONFIRMED] * 2
         assert all(story.chain.now.stands(row.confirmed) for row in story.tables.rows.values())

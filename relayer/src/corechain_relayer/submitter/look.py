@@ -88,8 +88,8 @@ class Watch:
         # The newest alone first: it is the whole answer whenever there was no reorg.
         for part in (blocks[:1], blocks[1:]):
             found = await self.node.standing([*part, id_of(head)], head) if part else {}
-            if found.get(id_of(head)) is not True:
-                break  # of a node on another fork: on its own one all may stand
+            if not found:
+                break  # of a node on another fork, or behind
             standing |= found
             if any(standing.get(block) for block in part):
                 break

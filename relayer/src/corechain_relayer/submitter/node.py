@@ -186,7 +186,11 @@ class Node:
         asked = [block for block in dict.fromkeys(blocks) if block.number <= head.number]
         if not asked:
             return {}
-        asked += [here] if here not in asked else []
+        found = await self._hashes_are(asked if here in asked else [*asked, here])
+        return found if found.get(here) else {}
+
+    async def _hashes_are(self, asked: Sequence[BlockId]) -> dict[BlockId, bool]:
+        """Whether a node has these blocks at their heights, all by one node."""
         calls = [Call("eth_getBlockByNumber", (hex(block.number), False)) for block in asked]
         found = {}
         for block, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
@@ -196,7 +200,7 @@ class Node:
             if there.number != block.number:
                 raise NodeUnavailable(f"the node sent block {there.number} for {block.number}")
             found[block] = there.hash == block.hash
-        return found if found.get(here) else {}
+        return found
 
     async def suggested(self, head: Block) -> Fees:
         """Room for two full blocks of rising base fee, within the cap."""
