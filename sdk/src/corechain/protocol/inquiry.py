@@ -7,7 +7,7 @@ under the committed root accuses nobody and vouches for nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -83,41 +83,42 @@ class Inquiry:
         return next((one for one in shown if one.commitment == standing.commitment), None)
 
     @cached_property
-    def data(self) -> Dossier | None:
-        """Our data under the committed header, put right by what answers have shown, where that
-        tells the whole list."""
+    def _committed(self) -> Dossier | None:
+        """Our data under the committed header. Where that is their own, their trees are made."""
         ours = self.held
-        if self.revealed is None or ours is None:
-            return None
+        if self.revealed is None or ours is None or ours.revealed == self.revealed:
+            return None if self.revealed is None else ours
         header, root = self.revealed
-        leaves, reports, statistics = ours.leaves, ours.reports, ours.statistics
-        if self._readings is not None and not self._readings.gaps:
+        return Dossier(header, ours.leaves, ours.reports, ours.statistics, root)
+
+    @cached_property
+    def data(self) -> Dossier | None:
+        """The same, put right by what answers have shown, where that tells the whole list."""
+        found = self._committed
+        if found is not None and self._readings is not None and not self._readings.gaps:
             leaves = self._readings.items
-            statistics = StatisticsTree(leaves)
-        if self._reports is not None and not self._reports.gaps:
-            reports = self._reports.items
-        return Dossier(header, leaves, reports, statistics, root)
+            found = replace(found, leaves=leaves, statistics=StatisticsTree(leaves))
+        if found is not None and self._reports is not None and not self._reports.gaps:
+            found = replace(found, reports=self._reports.items)
+        return found
 
     @cached_property
     def _readings(self) -> Alignment | None:
         """Of readings that are not those which the commitment covers."""
-        ours, known = self.held, self.fragments
-        if ours is None or known is None or not known.header.reading_count:  # a fraud by itself
+        ours, known = self._committed, self.fragments
+        if ours is None or known is None or ours.shows_readings:
             return None
-        root = known.readings_root
-        if Dossier(known.header, ours.leaves, (), ours.statistics, root).shows_readings:
-            return None
-        return align(ours.leaves, known.readings, known.header.reading_count, KEY_BYTES)
+        count = known.header.reading_count  # none: a fraud by itself
+        return align(ours.leaves, known.readings, count, KEY_BYTES) if count else None
 
     @cached_property
     def _reports(self) -> Alignment | None:
         """Of reports that are not those which the header covers."""
-        ours, known = self.held, self.fragments
-        if ours is None or known is None or not known.header.report_count:
+        ours, known = self._committed, self.fragments
+        if ours is None or known is None or ours.shows_reports:
             return None
-        if Dossier(known.header, ours.leaves, ours.reports, ours.statistics).shows_reports:
-            return None
-        return align(ours.reports, known.reports, known.header.report_count, PLACE_BYTES)
+        count = known.header.report_count
+        return align(ours.reports, known.reports, count, PLACE_BYTES) if count else None
 
     @cached_property
     def fragments(self) -> Fragments | None:
