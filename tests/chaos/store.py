@@ -130,7 +130,10 @@ class ModelJournal(IntentJournal):
             one = row.intent
             for attempt in (*row.old, *one.attempts):
                 is_given_up = attempt.hash in self.tables.refused and not attempt.cancels
-                if is_given_up and attempt.nonce >= count and attempt.nonce not in held:
+                may_land = attempt.nonce >= count and attempt.signed_at >= since
+                other = found.get(attempt.nonce)
+                is_dearer = other is None or attempt.fees.max_fee >= other.attempts[0].fees.max_fee
+                if is_given_up and may_land and is_dearer and attempt.nonce not in held:
                     found[attempt.nonce] = stray(one.id, one.key, one.target, one.calldata, attempt)
         return [found[nonce] for nonce in sorted(found)]
 

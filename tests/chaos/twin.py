@@ -22,6 +22,7 @@ QUEUE = "lane:0"
 READS = (
     "open_intents",
     "free_nonces",
+    "strays",
     "note_costs",
     "spent_in_a_day",
     "newest_confirmed_blocks",

@@ -261,7 +261,7 @@ where i.queue = $1 and a.sender = $2 and a.nonce >= $3::bigint and a.signed_at >
   and not exists (select from attempt held join intent o on o.id = held.intent_id
                   where held.sender = $2 and held.nonce = a.nonce and not held.refused
                     and o.state <> 'void')
-order by a.nonce, a.max_fee desc;
+order by a.nonce, a.max_fee desc, a.place desc;
 
 -- name: unfinished
 -- Whether something of a queue is in no block yet.
