@@ -160,9 +160,9 @@ class RewardStory(DutyStory):
         return root_bytes(right_root(epoch, data, last))
 
     def is_wrong(self, fork: Fork, root: Root) -> bool:
-        return (
-            root.through >= root.since or self._right(fork, root.epoch, root.through) != root.root
-        )
+        # Through its own block it may be right (docs/protocol.md): that block is whole when judged.
+        is_of_future = root.through > root.since
+        return is_of_future or self._right(fork, root.epoch, root.through) != root.root
 
     def owed(self, fork: Fork) -> dict[int, Standing]:
         found: dict[int, Standing] = self.told(fork).kept(
