@@ -16,6 +16,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from corechain.service import database
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.backup import tables
 from corechain_relayer.backup.manifest import NAME
 from corechain_relayer.backup.sets import Backups, check
+from corechain_relayer.backup.tables import digest_of
 from corechain_relayer.errors import (
     BackupDamaged,
     BackupOfAnother,
@@ -37,6 +40,7 @@ from corechain_relayer.errors import (
 )
 from relayer.backed_up import SENDER, another, backups_of, cut, fill, turn_a_byte
 
+SLOW_S = 0.3
 FILLED = (
     "batch", "batch_delta", "intent", "attempt", "device_sequence", "report_digest",
     "channel_state", "bus_position", "lane_count", "log_position", "seen_commit", "migration",
@@ -62,9 +66,16 @@ async def contents(url: str) -> dict[str, list[Any]]:
 
 
 async def test_a_backup_restored_is_what_was_there(
-    backups: Backups, empty_database: str, tmp_path: Path
+    backups: Backups, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(backups)
+
+    def slow(path: Path) -> str:
+        time.sleep(SLOW_S if path.name.startswith("intent") else 0)
+        return digest_of(path)
+
+    monkeypatch.setattr(database, "LET_GO", database.LET_GO.replace("120000", "100"))
+    monkeypatch.setattr(tables, "digest_of", slow)  # of a file of many gigabytes
     taken = await backups.take(tmp_path / "backups")
     was = await contents(backups.database_url)
     assert [name for name in FILLED if not was[name]] == [], "without rows it would show nothing"

@@ -4,6 +4,7 @@ import pytest
 from support.provider import Habits, provider
 
 from corechain.service.errors import NodeBehind, NodeRefused
+from corechain.service.progress import HEARD_BY
 from corechain.service.rpc import Call, Rpc
 
 
@@ -28,7 +29,8 @@ async def test_many_questions_are_answered_however_small_the_batches(
 
 
 async def test_what_a_provider_refused_once_is_not_tried_again(anvil: str) -> None:
-    calls = [Call("eth_chainId")] * 4
+    calls, heard = [Call("eth_chainId")] * 4, list[int]()
+    HEARD_BY.set((lambda: heard.append(1),))  # a round of many slow answers stands not still
     with provider(anvil, Habits(max_batch=0)) as hosted:
         rpc = Rpc(hosted.url)
         try:
@@ -36,5 +38,6 @@ async def test_what_a_provider_refused_once_is_not_tried_again(anvil: str) -> No
             before = len(hosted.calls)
             assert await rpc.call_all(calls) == ["0x7a69"] * 4
             assert len(hosted.calls) == before + len(calls)
+            assert len(heard) >= len(calls) + 1
         finally:
             await rpc.close()

@@ -9,6 +9,7 @@ from corechain.protocol.reading import DeviceId
 from corechain.protocol.reward_levels import RewardLevels
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.database import asked
+from corechain.service.lock_keeping import PATIENT
 from corechain_indexer.store import SQL
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from corechain_indexer.store import Asked
 
 
-PATIENT = "set local idle_in_transaction_session_timeout = 0"
 BATCHES_AT_ONCE = 16
 """Their leaves are some megabytes; those of an epoch are no answer that comes within 30 s."""
 

@@ -22,6 +22,7 @@ from corechain.service.database import (
     note_migration,
     outages,
 )
+from corechain.service.lock_keeping import PATIENT
 from corechain_relayer.backup.manifest import BATCHES, COMMITMENT, TABLE, Manifest, Table
 from corechain_relayer.backup.places import usable
 from corechain_relayer.errors import BackupDamaged, DatabaseInUse, NewerBackup
@@ -43,6 +44,7 @@ async def snapshot(url: str) -> "AsyncIterator[Conn]":
     try:
         with outages():
             async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(PATIENT)  # the digest of a large table takes minutes
                 yield connection
     finally:
         await hang_up(connection)

@@ -7,10 +7,9 @@ from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 
 STILL_S = 180.0
-"""A round asks the journal first, and waits for a node at most a minute a question, as
-RELAYER_RPC_TIMEOUT_S is unless said otherwise; between two rounds is a minute at most. Who searches
-the commitments of years asks the journal nothing meanwhile, and says that he moves on with each
-range of blocks (`logs_in_ranges`)."""
+"""A round asks the journal first, and then a node: of that each part of an answer is progress
+(`Poster`), as a round has as many questions as there are intents. Nothing comes for two minutes at
+most (RELAYER_RPC_TIMEOUT_S); between two rounds is a minute at most."""
 
 
 async def run_in_time(

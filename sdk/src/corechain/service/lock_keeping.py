@@ -45,6 +45,8 @@ its statement ran would hold the lock until that ends, one whose machine has van
 which is what kernels wait before they ask, and one that stands still for ever. Postgres before 14
 does not know `idle_session_timeout`."""
 LET_GO = f"set idle_in_transaction_session_timeout = {int(IN_TRANSACTION_S * 1000)}"
+PATIENT = "set local idle_in_transaction_session_timeout = 0"
+"""For a transaction that only reads, keeps nobody waiting, and works long between two questions."""
 QUESTIONS = (
     "execute",
     "executemany",

@@ -14,6 +14,7 @@ import aiohttp
 
 from corechain.http import AnswerTooLong, authorities, is_loopback, put_off_s
 from corechain.service.named_url import now_of
+from corechain.service.progress import moved
 
 FAILURES = (aiohttp.ClientError, OSError)
 """What a request that got no whole answer raises; TimeoutError is an OSError."""
@@ -85,6 +86,7 @@ class Poster:
                     response.close()
                     raise AnswerTooLong(most)
                 content += chunk
+                moved()  # of a slow node a round of many questions takes minutes, and goes on
             wait_s = put_off_s(response.status, response.headers)
             return Posted(response.status, content, wait_s)
 
