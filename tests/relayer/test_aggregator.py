@@ -18,9 +18,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -35,10 +37,12 @@ from corechain.protocol.frame import FrameVerifier, columns_of
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.service.database import connect
 from corechain.service.errors import NodeUnavailable
+from corechain.service.progress import HEARD_BY
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator.batcher import KEY_BYTES
 from corechain_relayer.aggregator.checks import FrameChecker, Opened, without_strangers
-from corechain_relayer.aggregator.service import REGISTRY_AGE_S
+from corechain_relayer.aggregator.readmission import search_files
+from corechain_relayer.aggregator.service import REGISTRY_AGE_S, Aggregator
 from corechain_relayer.aggregator.waiting import MOST_FRAMES, WaitingFrames
 from corechain_relayer.bus.frame import FrameKeys, Place, pack_frame, seal_frame, unpack_frame
 from corechain_relayer.bus.keys import FIELD, lane_keys
@@ -96,6 +100,21 @@ def test_a_frame_that_nobody_vouches_for_loses_its_forged_reports() -> None:
 def test_a_frame_that_one_of_us_vouches_for_is_not_checked_again() -> None:
     bad = forged(0, 1)
     assert checked(opened("1", bad, vouched=True)) == ([bad], [])
+
+
+async def test_a_long_step_says_of_each_frame_and_file_that_it_goes_on(tmp_path: Path) -> None:
+    """A frame has up to 37,000 reports, and what is demanded is looked for in all files. A step
+    without a sign would cost the lane's lock, and the next session would begin it anew."""
+    heard = list[int]()
+    HEARD_BY.set((lambda: heard.append(1),))
+    with ThreadPoolExecutor(1) as threads:
+        registry = SimpleNamespace(view=view_of(0, 1, 2))
+        checker = FrameChecker(FrameVerifier(DOMAIN))
+        parts = SimpleNamespace(registry=registry, checker=checker, verifying=threads)
+        frames = [opened(str(number), signed(number, 1)) for number in range(3)]
+        assert len(await Aggregator._checked(cast(Aggregator, parts), frames)) == len(heard) == 3
+    await asyncio.to_thread(search_files, tmp_path, [bytes(26), bytes(26)], bytes(28))
+    assert len(heard) == 5
 
 
 # ------------------------------------------------------------------ what it waits for

@@ -9,6 +9,7 @@ from corechain.protocol.columns import Places, rows_of, take_columns
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.frame import Columns, FrameVerifier, columns_of
 from corechain.protocol.reading import SignedReport
+from corechain.service.progress import moved
 from corechain_relayer.aggregator.devices import device_ids
 from corechain_relayer.registry.view import RegistryView
 
@@ -77,7 +78,11 @@ class FrameChecker:
 
     def check_all(self, frames: Sequence[Opened], view: RegistryView) -> list[Checked]:
         """Every device must be in the view."""
-        return [self._check(opened, view) for opened in frames]
+        checked = []
+        for opened in frames:
+            checked.append(self._check(opened, view))
+            moved()  # all of them may be two million signatures
+        return checked
 
     def _check(self, opened: Opened, view: RegistryView) -> Checked:
         columns = opened.columns

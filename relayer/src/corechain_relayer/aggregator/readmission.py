@@ -15,6 +15,7 @@ import structlog
 
 from corechain.protocol.claims import claim_of
 from corechain.protocol.errors import MalformedDataFile
+from corechain.service.progress import moved
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.journal.demanded import Batches, DemandedReports
 
@@ -50,6 +51,7 @@ def search_all(
     read: dict[bytes, list[bytes]] = {key: [] for key in wanted}
     missing: dict[bytes, list[bytes]] = {key: [] for key in wanted}
     for commitment in commitments:
+        moved()  # of years of files; the aggregator waits for it
         asking = [k for k, known in wanted.items() if k not in found and commitment not in known]
         if not asking:
             continue

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 STILL_S = 300.0
 """The bus is read each second, but while a window is sealed whose files the disk does not take, or
-that waits for deltas to be folded. Twice the longest that such work has taken under load."""
+that waits for deltas to be folded, or frames are checked that nobody vouches for. What has parts
+says that it moves on; this is twice the longest that one has taken under load."""
 
 
 def _one_thread(name: str) -> Executor:

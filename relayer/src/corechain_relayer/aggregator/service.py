@@ -10,7 +10,7 @@ import structlog
 
 from corechain.protocol.errors import ConflictingSequence, StaleSequence
 from corechain.protocol.reading import DeviceId, SignedReport
-from corechain.service.progress import moved
+from corechain.service.progress import heard, moved
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator.batcher import Added, Batcher, Outcome
 from corechain_relayer.aggregator.checks import (
@@ -165,7 +165,8 @@ class Aggregator:
         if not any(map(self.checker.has_to_verify, frames)):
             return self.checker.check_all(frames, view)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.verifying, self.checker.check_all, frames, view)
+        check = heard(self.checker.check_all)
+        return await loop.run_in_executor(self.verifying, check, frames, view)
 
     async def _set_aside(self, delivery: Delivery, error: MalformedFrame) -> None:
         await self.consumer.set_aside(delivery, error.name)
