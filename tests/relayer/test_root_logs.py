@@ -26,7 +26,7 @@ from support.provider import Habits, serving
 
 from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.events import RootProposed
-from corechain.service.errors import NodeBehind, NodeUnavailable
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block, Log, Rpc
 from corechain.service.words import LARGEST_BLOCK
 from corechain_relayer.challenger import again, roots
@@ -183,11 +183,17 @@ async def test_what_is_doubted_is_asked_for_piece_by_piece(
     assert said == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
 
 
-async def test_a_veto_waits_for_no_reading_that_takes_too_long(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "what", [None, NodeRefused("eth_getLogs", 4444, "pruned"), NodeUnavailable("HTTP 502")], ids=str
+)
+async def test_a_veto_waits_for_no_reading_that_takes_too_long_or_fails(
+    monkeypatch: pytest.MonkeyPatch, what: Exception | None
 ) -> None:
     class Slow(Chain):
         async def reread_owners(self, last: int) -> bool:
+            self.anew.append(("owners", last))
+            if what is not None:
+                raise what
             await asyncio.Event().wait()
             return True
 
@@ -203,11 +209,13 @@ async def test_a_veto_waits_for_no_reading_that_takes_too_long(
         async def _veto(self, newest: RootProposed) -> None:
             vetoed.append(newest.epoch)
 
-    watch = Wrong(*[chain] * 10)
+    watch = Wrong(*[chain] * 10, retry_s=0.001)
     watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, object())
     for _ in range(2):
         await watch.round()
     assert vetoed == [3]
+    is_asked_again = chain.anew.count(("owners", 12)) > 1
+    assert is_asked_again == (type(what) is NodeUnavailable)
 
 
 async def test_what_was_left_out_of_an_epoch_before_is_asked_for_once_more(
@@ -220,7 +228,9 @@ async def test_what_was_left_out_of_an_epoch_before_is_asked_for_once_more(
             return {}
 
         async def reread_data(self, first: int, last: int) -> bool:
-            return not await Chain.reread_data(self, first, last) and len(self.anew) < 2
+            if await Chain.reread_data(self, first, last) or len(self.anew) == 2:
+                raise NodeRefused("eth_getLogs", 4444, "pruned")
+            return True
 
     chain: Any = Lacking([3, 8])
     watch = RootWatch(*[chain] * 10)

@@ -10,7 +10,7 @@ import structlog
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.events import RootProposed
-from corechain.service.errors import FileWithheld
+from corechain.service.errors import FileWithheld, NodeRefused, NodeUnavailable
 from corechain.service.files.download import Unfit
 from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Block, Questions
@@ -207,14 +207,27 @@ class RootWatch:
         root = await self._root_of(before, newest, batches, history)
         if self._doubted is None or self.kept is None or root in (None, newest.root):
             return root
-        try:
-            # It has its time, but not that of the veto.
-            async with asyncio.timeout(max(REREAD_S, (newest.active_at - head.timestamp) / 2)):
-                is_news = await history.reread_owners(newest.through_block)
-        except TimeoutError:
-            log.warning("owners not read anew in time", epoch=newest.epoch)
-            return root
+        # It has its time, but not that of the veto.
+        limit_s = max(REREAD_S, (newest.active_at - head.timestamp) / 2)
+        is_news = await self._are_owners_news(newest, history, limit_s)
         return await self._root_of(before, newest, batches, history) if is_news else root
+
+    async def _are_owners_news(
+        self, newest: RootProposed, history: History, limit_s: float
+    ) -> bool:
+        """Whether owners had been left out. A node that has old logs no more, or fails once in a
+        while, must not let a wrong root go: what cannot be read anew is believed as it was read."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while True:
+                    try:
+                        return await history.reread_owners(newest.through_block)
+                    except NodeUnavailable as error:
+                        log.warning("owners not read anew yet", why=str(error))
+                        await asyncio.sleep(self.retry_s)
+        except (TimeoutError, NodeRefused) as error:
+            log.warning("owners not read anew", epoch=newest.epoch, why=repr(error))
+            return False
 
     def _begin(self, before: Sequence[RootProposed]) -> int:
         """The block up to which data is accounted for by what is proven."""
@@ -255,7 +268,11 @@ class RootWatch:
         """Whether a log was missing of an epoch that stands and did not come out."""
         if not isinstance(error, RootDiffers):
             return False
-        return await history.reread_data(error.first, error.last)
+        try:
+            return await history.reread_data(error.first, error.last)
+        except NodeRefused as refusal:  # it has logs of so long ago no more
+            log.warning("an epoch is not read anew", epoch=error.epoch, why=str(refusal))
+            return False
 
     async def _may_object(
         self, newest: RootProposed, place: BlockId, head: Block, number: int
