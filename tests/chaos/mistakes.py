@@ -200,8 +200,8 @@ OF_REWARDS = (
         "vetoes at the first look",
         RootWatch,
         "round",
-        "elif self._doubted == key:",
-        "elif True:",
+        "self._said.get(key) is None or (self._said[key] == newest.root) != is_right",
+        "is_right and key not in self._said",
         "rewards",
     ),
     Mutant(

@@ -69,6 +69,8 @@ class RewardStory(DutyStory):
         """Vetoes that were signed in good faith before a reorg, or before somebody else acted."""
         self.quiet = 0
         """Steps without faults until now."""
+        self.is_late = False
+        """Who sends now was paused, and knows nothing of what its successor has judged."""
         super().__init__(world)
         self.node.story = self  # type: ignore[attr-defined]
         self.policy = self.calm = replace(self.calm, recalls=True)
@@ -309,7 +311,12 @@ class RewardStory(DutyStory):
         self.quiet = 0
         super().turn()
 
+    def _another_process(self) -> None:
+        super()._another_process()
+        self.is_late = True
+
     def work(self, rounds: int = 4) -> None:
+        self.is_late = False
         super().work(rounds)
         if self.quiet >= WITHDRAWN_IN and not self.lost_journal:
             self.check_withdrawn()
@@ -362,7 +369,7 @@ class RewardStory(DutyStory):
             return
         if not any(self._means(key, self.waiting(fork)) for fork in self.looked):
             raise Violation("grounds", f"{key} is sent, and another root waits")
-        if self._known_right(key):
+        if not self.is_late and self._known_right(key):
             raise Violation("grounds", f"{key} is sent, and its root is known to be right")
         waits = self.waiting(self.chain.now)
         if waits is None or not self._means(key, waits) or not self.is_wrong(self.chain.now, waits):

@@ -158,8 +158,9 @@ async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
     assert f"no log tells of epoch {missing}" in watch.alerts.sentences()[0]
     assert chain.anew == [gap], "only where it must be, and not twice a second"
     chain.proposed = [3, 8, 12]
-    await watch.round()
-    assert (list(watch._judged.values()), watch.tries) == ([b"\1" * 26], 1)
+    for _ in range(3):
+        await watch.round()
+    assert (list(watch._judged.values()), watch.tries) == ([b"\1" * 26], 2)
 
 
 @pytest.mark.parametrize("looks", [2, 3])
@@ -174,13 +175,13 @@ async def test_what_is_doubted_is_asked_for_piece_by_piece(
 
     async def root_of(watch: OfEpochs, *what: Any) -> bytes:
         said.append(list(chain.anew))
-        return bytes([1 + looks - len(said)]) * 26
+        return bytes([max(1, 1 + looks - len(said))]) * 26
 
     monkeypatch.setattr(OfEpochs, "_root_of", root_of)
     watch.alerts, watch.kept = ChallengerAlerts(Metrics()), cast(Any, object())
     for _ in range(3):
         await watch.round()
-    assert said == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
+    assert said[:looks] == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
 
 
 @pytest.mark.parametrize(

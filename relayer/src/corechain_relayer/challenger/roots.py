@@ -92,8 +92,10 @@ class RootWatch:
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
+    _said: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
+    """As `_judged`, the time before: what is said twice in a row counts."""
     _doubted: tuple[int, BlockId] | None = None
-    """Whose root came out wrong once, and was judged anew since."""
+    """Whose root is judged anew, by what is asked of the node once more."""
     _untold: Root = NONE_WAITS
     """What waits by the word of the contract alone, or without one before it, since the last
     round."""
@@ -118,26 +120,37 @@ class RootWatch:
         key, newest = (epochs[-1].epoch, place), epochs[-1]
         if self._doubted != key:
             self._doubted = None
-        if key not in self._judged:
-            tried = (newest.epoch, place.hash)
-            if not self._again.is_due(tried, newest.active_at - head.timestamp):
-                return
-            if not await self._judge(epochs, place, head, history):
-                self._again.later(tried)
-                return
-            self._again.forget({tried})
-            if self._judged[key] == newest.root:
-                log.info("reward root is right", epoch=newest.epoch)
-        if self._judged[key] == newest.root:
+        is_known = key in self._judged
+        if not is_known and not await self._try(epochs, place, head, history):
+            return
+        is_right = self._judged[key] == newest.root
+        if is_right:
             await self._is_well()
         elif not await self._may_object(newest, place, head, final):
             return
-        elif self._doubted == key:
-            await self._veto(newest)
-        else:
+        if self._said.get(key) is None or (self._said[key] == newest.root) != is_right:
             # Once more, in another round and by logs that are read anew: a node that left some out
-            # must not cost a right root.
-            self._doubted, self._judged, self._logs = key, {}, RootLogs()
+            # must neither cost a right root nor let a wrong one stand that lacks the same.
+            self._doubted, self._said, self._judged = key, self._judged, {}
+            self._logs = RootLogs()
+        elif not is_right:
+            await self._veto(newest)
+        elif not is_known:
+            log.info("reward root is right", epoch=newest.epoch)
+
+    async def _try(
+        self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
+    ) -> bool:
+        """Whether the newest root is judged now. After a try in vain there is a pause."""
+        newest = epochs[-1]
+        tried = (newest.epoch, place.hash)
+        if not self._again.is_due(tried, newest.active_at - head.timestamp):
+            return False
+        if not await self._judge(epochs, place, head, history):
+            self._again.later(tried)
+            return False
+        self._again.forget({tried})
+        return True
 
     async def _is_told(self, epochs: Sequence[RootProposed], history: History) -> bool:
         """Whether a root waits that the logs tell of, with all before it. The contract is asked: a
@@ -174,7 +187,8 @@ class RootWatch:
 
     def is_right(self, root: Root) -> bool:
         """Whether that is the root of the data, by the newest judgement."""
-        return any((epoch, right) == root for (epoch, _), right in self._judged.items())
+        judged = self._judged or self._said
+        return any((epoch, right) == root for (epoch, _), right in judged.items())
 
     async def _judge(
         self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
