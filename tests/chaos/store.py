@@ -12,10 +12,10 @@ from chaos.rows import OPEN, Row, Tables
 from chaos.world import MOST_GAS, Effect, Violation, World
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
+from corechain_relayer.submitter.grounds import NOTHING
 from corechain_relayer.submitter.journal import IntentJournal, Standing
-from corechain_relayer.submitter.outgoing import NOTHING
 from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
-from corechain_relayer.submitter.recall import stray
+from corechain_relayer.submitter.recall import STRAY_S, stray
 
 FAR = 1 << 62
 """Of what is in no hurry."""
@@ -122,7 +122,7 @@ class ModelJournal(IntentJournal):
             candidate += 1
         return found
 
-    async def strays(self, sender: bytes, count: int, since: float) -> list[Intent]:
+    async def strays(self, sender: bytes, count: int, now: float) -> list[Intent]:
         self._fence("read")
         held = {a.nonce for row in self.tables.rows.values() for a in self._counting(row)}
         found: dict[int, Intent] = {}
@@ -130,7 +130,7 @@ class ModelJournal(IntentJournal):
             one = row.intent
             for attempt in (*row.old, *one.attempts):
                 is_given_up = attempt.hash in self.tables.refused and not attempt.cancels
-                may_land = attempt.nonce >= count and attempt.signed_at >= since
+                may_land = attempt.nonce >= count and attempt.signed_at >= now - STRAY_S
                 other = found.get(attempt.nonce)
                 is_dearer = other is None or attempt.fees.max_fee >= other.attempts[0].fees.max_fee
                 if is_given_up and may_land and is_dearer and attempt.nonce not in held:

@@ -44,7 +44,9 @@ async def twin(database: str) -> AsyncIterator[Twin]:
 
 
 STORIES = [(LaneStory, 7), (LaneStory, 17), (LaneStory, 25), (GuardStory, 1), (ChallengerStory, 13)]
-"""What another transaction has done, an operator cancels, a clock that is set back, demands."""
+STORIES += [(RewardStory, 297)]
+"""What another transaction has done, an operator cancels, a clock that is set back, demands, what
+was given up and may land."""
 
 
 KINDS = (LaneStory, TowerStory, GuardStory, ChallengerStory, RewardStory)

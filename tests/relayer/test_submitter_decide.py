@@ -38,6 +38,7 @@ from corechain_relayer.submitter.memory import (
     Refused,
     Signed,
     Taken,
+    awake,
     learn,
 )
 from corechain_relayer.submitter.plan import (
@@ -146,6 +147,19 @@ def test_what_is_dearer_than_a_node_forwards_goes_again_but_never_dearer() -> No
     _, actions = decided(memory, [pending()], now=100.0)
     assert actions == [Send(pending(), pending().attempts[0], capped=True)]
     assert decided(memory, [queued(2)], now=100.0)[0].too_dear == frozenset()
+
+
+def test_what_a_node_forwards_and_has_no_room_for_is_too_dear_no_more() -> None:
+    memory = learned(refused(RpcFailure.FEE_CAP_EXCEEDED), refused(RpcFailure.POOL_FULL))
+    (action,) = decided(memory, [UNSENT], now=100.0)[1]
+    assert isinstance(action, Sign)
+
+
+def test_what_ended_elsewhere_is_shown_as_held_no_longer_than_its_rest_takes() -> None:
+    memory, rest = learned(refused(RpcFailure.INSUFFICIENT_FUNDS)), POLICY.refused_pause_s
+    assert awake(memory, [UNSENT], POLICY, 1.0 + 9 * rest) == memory
+    assert awake(memory, [], POLICY, 1.0 + rest) == memory  # it may be tried in this very round
+    assert awake(memory, [], POLICY, 1.0 + 2 * rest).pauses == {}
 
 
 def test_what_would_revert_at_once_puts_the_key_in_doubt() -> None:

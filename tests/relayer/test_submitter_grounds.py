@@ -67,6 +67,8 @@ def test_what_goes_on_from_a_batch_that_another_stands_in_the_place_of_is_withdr
     assert {n: weak.reason for n, weak in memory.weak.items()} == dict.fromkeys(
         (2, 3), CHAINED_TO_ANOTHER
     )
+    fills = replace(seen, intents=[intents[0], pending(4, 3, key="nothing:00:3")])
+    assert decide(memory, fills, 1.0)[0].weak == {}  # a nonce that is filled is chained to nothing
     unordered = replace(seen, policy=replace(WINDOW, ordered=False))
     assert decide(Memory(), unordered, LATER)[0].weak == {}
 

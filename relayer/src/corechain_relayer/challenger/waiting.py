@@ -12,8 +12,7 @@ from corechain.service.errors import NodeUnavailable
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.sending import StillTaken
-from corechain_relayer.submitter.grounds import ROOT_REPLACED, Weak
-from corechain_relayer.submitter.outgoing import NOTHING
+from corechain_relayer.submitter.grounds import NOTHING, ROOT_REPLACED, Weak
 from corechain_relayer.submitter.plan import Intent, State
 from corechain_relayer.submitter.settled import Moot
 

@@ -32,7 +32,7 @@ from corechain_relayer.submitter.plan import (
     age,
     plan,
 )
-from corechain_relayer.submitter.recall import recalled
+from corechain_relayer.submitter.recall import others, recalled
 
 MOST_IN_POOL = 256
 UNKNOWN_BUMPS = 4
@@ -46,8 +46,9 @@ class Look:
     """What one round sees, all of it read in this round.
 
     `intents`: the queue's open ones, in order. `free`: nonces from `chain.count` on that were never
-    signed for, lowest first, at least one. `policy`: the limits of the moment. `is_paused`: whether
-    an operator has paused the queue. `spending`: of a policy with a budget.
+    signed for, lowest first, at least one more than there are strays. `policy`: the limits of the
+    moment. `is_paused`: whether an operator has paused the queue. `spending`: of a policy with a
+    budget.
     """
 
     intents: Sequence[Intent]
@@ -73,7 +74,11 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     policy, resting = look.policy, memory.paused(look.policy, now)
     chained = misled(look.intents) if policy.ordered else {}
     look = replace(look, weak={**memory.done(policy, now), **look.weak, **chained})
-    look = replace(look, intents=withdrawn(look.intents, look.weak))
+    look = replace(
+        look,
+        intents=withdrawn(look.intents, look.weak),
+        free=others(look.free, look.strays),
+    )
     memory = replace(_tidied(memory, look, resting), weak=look.weak, over_budget=look.left == 0)
     memory, first = _of_memory(memory, look, now)
     # What memory has the say on stands still in this round, whatever the chain says of it.

@@ -15,7 +15,7 @@ from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain_relayer.calldata import committed_id
 from corechain_relayer.journal.rests import Rests, RestsStore
 from corechain_relayer.registry.follower import RegistryFollower
-from corechain_relayer.submitter.grounds import REGISTRATION_GONE, REGISTRY_UNREAD, Weak
+from corechain_relayer.submitter.grounds import NOTHING, REGISTRATION_GONE, REGISTRY_UNREAD, Weak
 from corechain_relayer.submitter.plan import Intent
 
 log = structlog.get_logger(__name__)
@@ -50,7 +50,8 @@ class BatchFooting:
 
     async def _rests(self, intents: Sequence[Intent]) -> dict[int, Rests]:
         """By id of the intent."""
-        batches = {intent.id: committed_id(intent.calldata) for intent in intents}
+        commits = (intent for intent in intents if not intent.key.startswith(NOTHING))
+        batches = {intent.id: committed_id(intent.calldata) for intent in commits}
         fresh = [batch for batch in batches.values() if batch not in self._known]
         found = await self.store.of(fresh) if fresh else {}
         known = {batch: self._known.get(batch, found.get(batch, {})) for batch in batches.values()}

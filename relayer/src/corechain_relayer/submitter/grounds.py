@@ -12,6 +12,8 @@ from corechain_relayer.submitter.plan import Action, Intent, Send, State
 REGISTRATION_GONE, REGISTRY_UNREAD = "RegistrationGone", "RegistryUnread"
 ROOT_REPLACED, CHAINED_TO_ANOTHER = "RootReplaced", "ChainedToAnother"
 """Reasons, as operators see them."""
+NOTHING = "nothing:"
+"""Keys of intents that spend a nonce and do nothing else begin like this: they rest on nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def misled(intents: Sequence[Intent]) -> Mapping[int, Weak]:
     (BatchChallenges: `BrokenChain`), which costs the bond."""
     numbers = (n for n, intent in enumerate(intents) if intent.halt == OTHER_COMMITMENT)
     first = next(numbers, len(intents))
-    return {intent.id: _chained_to(intents[first]) for intent in intents[first + 1 :]}
+    behind = (intent for intent in intents[first + 1 :] if not intent.key.startswith(NOTHING))
+    return {intent.id: _chained_to(intents[first]) for intent in behind}
 
 
 def _chained_to(intent: Intent) -> Weak:

@@ -12,7 +12,7 @@ from corechain_relayer.errors import LaneHalted
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.journal.sql import query
 from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Policy, Receipt, State
-from corechain_relayer.submitter.recall import stray
+from corechain_relayer.submitter.recall import STRAY_S, stray
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -138,11 +138,11 @@ class IntentJournal:
         rows = await asked(self.connection.fetch(query("free_nonces"), sender, count, number))
         return [row["candidate"] for row in rows]
 
-    async def strays(self, sender: bytes, count: int, since: float) -> list[Intent]:
+    async def strays(self, sender: bytes, count: int, now: float) -> list[Intent]:
         """What was given up and would land where a reorg gives back the nonces from `count` on: as
-        intents to be cancelled, by nonce, each with its dearest attempt. `since`: the oldest
-        signature that matters, in seconds since 1970."""
-        fields = (self.queue, sender, count, since)
+        intents to be cancelled, by nonce, each with its dearest attempt. `now`: in seconds since
+        1970; what is older than `STRAY_S` lands no more."""
+        fields = (self.queue, sender, count, now - STRAY_S)
         return [_stray(row) for row in await asked(self.connection.fetch(query("strays"), *fields))]
 
     # ------------------------------------------------------------------ before the block

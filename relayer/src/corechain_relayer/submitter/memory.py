@@ -4,14 +4,14 @@ Nothing of it has to outlive the process: after a start it is empty and is learn
 price of a question or a refusal. What must not be lost is in the journal. Times in seconds.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from corechain.rpc_errors import ANEW, INVALID, RpcFailure
 from corechain_relayer.errors import NotLaneSubmitter
 from corechain_relayer.submitter.grounds import Weak
-from corechain_relayer.submitter.plan import Policy, age
+from corechain_relayer.submitter.plan import Intent, Policy, age
 
 V = TypeVar("V")
 
@@ -34,8 +34,9 @@ class Pause:
     since: float
     most_s: float = float("inf")
 
-    def holds(self, policy: Policy, now: float) -> bool:
-        return age(self.since, now) < min(policy.refused_pause_s, self.most_s)
+    def holds(self, policy: Policy, now: float, times: int = 1) -> bool:
+        """Also `times` as long as the intent is left alone."""
+        return age(self.since, now) < times * min(policy.refused_pause_s, self.most_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,15 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
             return replace(memory, key_asked=now, not_ours=not_ours)
 
 
+def awake(memory: Memory, intents: Sequence[Intent], policy: Policy, now: float) -> Memory:
+    """Without what has rested twice as long as it had to and is not among `intents`, the open ones
+    of a round: it ended elsewhere (an operator cancelled it, a nonce was spent), and would be shown
+    as held for ever. Once as long, and what is refused again and again would not be shown."""
+    known = {intent.id for intent in intents}
+    held = {n: p for n, p in memory.pauses.items() if n in known or p.holds(policy, now, 2)}
+    return memory if len(held) == len(memory.pauses) else replace(memory, pauses=held)
+
+
 def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
     number, attempt, failure = refused.intent_id, frozenset({refused.attempt}), refused.failure
     if failure in INVALID and not refused.was_sent and not refused.fills:
@@ -258,7 +268,10 @@ def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
         # for ever.
         too_dear = memory.too_dear - attempt
         memory = replace(memory, urgent=memory.urgent | attempt, too_dear=too_dear)
-    elif failure in (RpcFailure.POOL_FULL, RpcFailure.UNKNOWN):
+    elif failure is RpcFailure.POOL_FULL:  # of what this node would forward
+        too_dear, unplaced = memory.too_dear - attempt, memory.unplaced | attempt
+        memory = replace(memory, too_dear=too_dear, unplaced=unplaced)
+    elif failure is RpcFailure.UNKNOWN:
         memory = replace(memory, unplaced=memory.unplaced | attempt)
     elif failure is RpcFailure.FEE_CAP_EXCEEDED:
         memory = replace(memory, too_dear=memory.too_dear | attempt)

@@ -9,6 +9,7 @@ from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import BUDGET_REACHED, Purse
+from corechain_relayer.submitter.grounds import NOTHING
 from corechain_relayer.submitter.held import say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.memory import NotSigned, Outcome, Refused, Signed, Taken
@@ -25,8 +26,6 @@ from corechain_relayer.submitter.signer import Account
 
 log = structlog.get_logger(__name__)
 
-NOTHING = "nothing:"
-"""Keys of intents that spend a nonce and do nothing else begin like this."""
 KNOWN = (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW)
 """The node has it, or it is in a block: the receipt will tell, and a later look finds it."""
 NotEstimated = tuple[Intent, NodeRefused]

@@ -28,10 +28,17 @@ def stray(number: int, key: str, target: bytes, calldata: bytes, attempt: Attemp
     return Intent(number, key, target, calldata, State.VOID, *held, cancel="it was given up")
 
 
+def others(free: Sequence[int], strays: Sequence[Intent]) -> list[int]:
+    """The free nonces that no stray may land under. What is signed for the first time is not: its
+    fee may be below the stray's, and until it was dearer no node would take it."""
+    theirs = {attempt.nonce for one in strays for attempt in one.attempts}
+    return [nonce for nonce in free if nonce not in theirs]
+
+
 def recalled(
     strays: Sequence[Intent], planned: Sequence[Action], suggested: Fees, cap: int
 ) -> list[Fill]:
-    """Nothing in the place of strays, but where another call takes it anyway."""
+    """Nothing in the place of strays."""
     taken = {action.nonce for action in planned if isinstance(action, Sign | Fill)}
     return [
         Fill(one, attempt.nonce, of_nothing(attempt.fees, suggested, cap))

@@ -12,7 +12,7 @@ from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneH
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import FRAME_BYTES, Purse, Spending
 from corechain_relayer.submitter.decide import Look, decide, must_hear_pool
-from corechain_relayer.submitter.grounds import Grounds, solid
+from corechain_relayer.submitter.grounds import NOTHING, Grounds, solid
 from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import Watch
@@ -27,11 +27,12 @@ from corechain_relayer.submitter.memory import (
     NotSigned,
     Outcome,
     PoolHeard,
+    awake,
     learn,
 )
 from corechain_relayer.submitter.moving_up import going_on
 from corechain_relayer.submitter.node import Node, refusal_of
-from corechain_relayer.submitter.outgoing import NOTHING, Outgoing
+from corechain_relayer.submitter.outgoing import Outgoing
 from corechain_relayer.submitter.plan import (
     Action,
     ChainView,
@@ -50,7 +51,6 @@ from corechain_relayer.submitter.plan import (
     Void,
     age,
 )
-from corechain_relayer.submitter.recall import STRAY_S
 from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.traced import trace_commit
@@ -98,12 +98,12 @@ class Submitter:
         await self._check_key()
         policy, paused = self.policy, self.memory.paused(self.policy, self.clock())
         intents = await self.journal.open_intents(policy.ordered, paused, policy.in_flight)
+        self.memory = awake(self.memory, intents, policy, self.clock())
         await self.held.show(intents, self.memory, policy)
         is_idle = not intents and not await self.journal.newest_confirmed_blocks(1)
         if is_idle and not await self._strays(0):
             return False
-        look = await self.watch.look()
-        if look is None:
+        if (look := await self.watch.look()) is None:
             return False
         reviewed = await self.watch.review(look)
         if reviewed.taken:
@@ -120,13 +120,13 @@ class Submitter:
     async def _strays(self, count: int) -> list[Intent]:
         if not self.policy.recalls:
             return []
-        return await self.journal.strays(self.signer.address, count, self.clock() - STRAY_S)
+        return await self.journal.strays(self.signer.address, count, self.clock())
 
     async def _act(
         self, intents: Sequence[Intent], chain: ChainView, strays: Sequence[Intent]
     ) -> bool:
-        # One more than are given out: the lowest may be a gap.
-        number = self.policy.in_flight + 1
+        # One more than are given out: the lowest may be a gap. And those of strays are not.
+        number = self.policy.in_flight + 1 + len(strays)
         free = await self.journal.free_nonces(self.signer.address, chain.count, number)
         if chain.receipts:
             await self.journal.note_costs(chain.receipts.values())
