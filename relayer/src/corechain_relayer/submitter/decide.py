@@ -72,13 +72,7 @@ class Look:
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
     """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
     policy, resting = look.policy, memory.paused(look.policy, now)
-    chained = misled(look.intents) if policy.ordered else {}
-    look = replace(look, weak={**memory.done(policy, now), **look.weak, **chained})
-    look = replace(
-        look,
-        intents=withdrawn(look.intents, look.weak),
-        free=others(look.free, look.strays),
-    )
+    look = _judged(memory, look, now)
     memory = replace(_tidied(memory, look, resting), weak=look.weak, over_budget=look.left == 0)
     memory, first = _of_memory(memory, look, now)
     # What memory has the say on stands still in this round, whatever the chain says of it.
@@ -102,6 +96,15 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
         actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still
     return replace(memory, full=_fullness(look, now) if idle else None), actions
+
+
+def _judged(memory: Memory, look: Look, now: float) -> Look:
+    """With all that is weak, what is signed for that as if it were cancelled, and no nonce that a
+    stray may land under."""
+    chained = misled(look.intents) if look.policy.ordered else {}
+    weak = {**memory.done(look.policy, now), **look.weak, **chained}
+    intents, free = withdrawn(look.intents, weak), others(look.free, look.strays)
+    return replace(look, weak=weak, intents=intents, free=free)
 
 
 def must_hear_pool(memory: Memory, lowest_free: int, policy: Policy, now: float) -> bool:
