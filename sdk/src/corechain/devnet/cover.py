@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from web3.exceptions import ContractLogicError
+
 from corechain.client import Client
 from corechain.contract_answers import ContractAnswer, SpanNotClosed
 from corechain.devnet.programs import find_repository
@@ -26,16 +28,18 @@ ETHER = 10**18
 PREMIUM, PAYOUT = ETHER // 100, ETHER
 THRESHOLD_C, HEAT_C = 35.0, (38.0, 38.4, 38.9)
 LATITUDE, LONGITUDE = 40.69, -74.17
-LEAD_S, CLOSING_S, CLAIM_S = 3, 30, 7 * 86_400
-"""Of a policy: before it starts, after its last reading, and for the claim."""
 PATIENCE_S, POLL_S = 120.0, 0.2
+LEADS_S, CLOSING_S, CLAIM_S = (3, 15, 60), int(PATIENCE_S), 7 * 86_400
+"""Of a policy: before it starts (the next where a slow network has not sold it by then), after its
+last reading, and for the claim."""
 ASKING_S = 1.0
 """Between questions that may cost something."""
 MANY_LANES = 16
 
 
 class CoverNotSettled(TransportError):
-    """No batch closed the policy's time: the network seals none, or is far behind."""
+    """No batch closed the policy's time: the network seals none, or is far behind. Or a call was
+    refused in its block."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class HeatCoverStory:
     def _send(self, name: str, call: Any, sender: str, value: int = 0) -> Any:
         hash_ = call.transact({"from": sender, "value": value})
         receipt = self.web3.eth.wait_for_transaction_receipt(hash_, PATIENCE_S, POLL_S)
+        if receipt["status"] != 1:  # what an estimate allowed may come too late
+            raise CoverNotSettled(f"{name}: refused in block {receipt['blockNumber']}")
         self.gas[name] = receipt["gasUsed"]
         return receipt
 
@@ -123,21 +129,34 @@ class HeatCoverStory:
         """Offers and buys a policy, and sends the hot readings. How many observations they are."""
         self.client.register_device(self.key)
         self.cover = self._deployed()
-        now = int(self.web3.eth.get_block("latest")["timestamp"])
-        self.start = max(now, int(time.time())) + LEAD_S
-        self.policy = self.cover.functions.policies().call()
-        call = self.cover.functions
-        self._send("offer", call.offer(self._terms()), self.underwriter, PAYOUT)
-        # The lane's first batch is still to come, or whatever came before is none of ours.
+        before = self._anchor()
+        if not any(self._is_bought(before, lead_s) for lead_s in LEADS_S):
+            raise CoverNotSettled(f"no policy is sold within {LEADS_S[-1]} s: the node is too slow")
+        self.say(f"bought heat cover above {THRESHOLD_C:g} °C for {PREMIUM / ETHER:g} ether")
+        return self._report(1, [(self.start + at, heat) for at, heat in enumerate(HEAT_C)])
+
+    def _anchor(self) -> Any:
+        """The lane's first batch is still to come, or whatever came before is none of ours."""
         known = self.client.batches(limit=100_000)
         self.after = max(
             (row["batch_id"] for row in known if row["batch_id"] >> 32 == 0), default=0
         )
         anchor = self.client.chain.commitment_of(self.after) if self.after else bytes(26)
-        before: Any = (self.after, anchor, (self.after, 0, []))
-        self._send("buy", call.buy(self.policy, before), self.holder, PREMIUM)
-        self.say(f"bought heat cover above {THRESHOLD_C:g} °C for {PREMIUM / ETHER:g} ether")
-        return self._report(1, [(self.start + at, heat) for at, heat in enumerate(HEAT_C)])
+        return self.after, anchor, (self.after, 0, [])
+
+    def _is_bought(self, before: Any, lead_s: int) -> bool:
+        """Whether a policy that starts in so many seconds is sold by then."""
+        call = self.cover.functions
+        now = int(self.web3.eth.get_block("latest")["timestamp"])
+        self.start = max(now, int(time.time())) + lead_s
+        self.policy = call.policies().call()
+        self._send("offer", call.offer(self._terms()), self.underwriter, PAYOUT)
+        try:
+            self._send("buy", call.buy(self.policy, before), self.holder, PREMIUM)
+        except (ContractLogicError, CoverNotSettled):
+            self._send("cancel", call.cancel(self.policy), self.underwriter)
+            return False
+        return True
 
     def _terms(self) -> tuple[Any, ...]:
         windows = self.client.chain.call("DataBatches", "challengeWindow")
