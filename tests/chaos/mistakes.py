@@ -16,6 +16,7 @@ from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.waiting import PendingRoots
+from corechain_relayer.submitter import decide as decide_module
 from corechain_relayer.submitter import service as service_module
 from corechain_relayer.submitter.footing import BatchFooting
 from corechain_relayer.submitter.service import Submitter
@@ -78,10 +79,10 @@ OF_RESTS_AND_DISPUTES = (
     ),
     Mutant(
         "leaves in the pool what rests on nothing",
-        service_module,
-        "decide",
-        "look = replace(look, intents=withdrawn(look.intents, look.weak))",
-        "pass",
+        decide_module,
+        "_judged",
+        "withdrawn(look.intents, weak)",
+        "look.intents",
     ),
     Mutant(
         "forgets what a reorg can still take",

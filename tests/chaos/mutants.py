@@ -13,6 +13,7 @@ from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.guard.service import Guard
 from corechain_relayer.guard.store import Answer as GuardAnswer
+from corechain_relayer.submitter import decide as decide_module
 from corechain_relayer.submitter import outgoing as outgoing_module
 from corechain_relayer.submitter import plan as plan_module
 from corechain_relayer.submitter import service as service_module
@@ -133,9 +134,9 @@ MUTANTS = (
     ),
     Mutant(
         "leaves in the pool what another has done",
-        service_module,
-        "decide",
-        "memory.done(policy, now)",
+        decide_module,
+        "_judged",
+        "memory.done(look.policy, now)",
         "{}",
     ),
     Mutant("ignores operators' wishes", service_module, "decide", WISHED, "memory.urgent"),

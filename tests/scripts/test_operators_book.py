@@ -123,8 +123,9 @@ def test_each_reason_of_a_wait_or_a_halt_is_in_the_table_of_what_to_do() -> None
 
 
 def vars_of(module: ModuleType) -> list[str]:
-    """Names of reasons that a module has as constants."""
-    return [text for name, text in vars(module).items() if name.isupper() and type(text) is str]
+    """Names of reasons that a module has as constants; keys of the journal begin small."""
+    texts = [text for name, text in vars(module).items() if name.isupper() and type(text) is str]
+    return [text for text in texts if text[0].isupper()]
 
 
 def test_each_cause_that_explain_names_is_in_its_table() -> None:
