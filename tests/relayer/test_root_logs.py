@@ -184,6 +184,30 @@ async def test_what_is_doubted_is_asked_for_piece_by_piece(
     assert said[:looks] == [[], [(9, 12)], [(9, 12), ("owners", 12)]][:looks]
 
 
+async def test_a_root_that_came_out_wrong_is_looked_at_again_though_its_veto_has_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A veto of before, of the same words under the same epoch, may be on its way: it is withdrawn
+    once the root is known to be right."""
+    chain: Any = Chain([3, 8, 12])
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    said = [b"\1" * 26, b"\2" * 26]
+
+    class Waiting(OfEpochs):
+        async def _may_object(self, *what: Any) -> bool:
+            return False
+
+        async def _root_of(self, before: list[RootProposed], *what: Any) -> bytes | None:
+            return said.pop()
+
+    watch, known = Waiting(*[chain] * 10), list[bool]()
+    watch.alerts = ChallengerAlerts(Metrics())
+    for _ in range(2):
+        await watch.round()
+        known.append(watch.is_right((3, b"\1" * 26)))
+    assert known == [False, True]
+
+
 @pytest.mark.parametrize(
     "what", [None, NodeRefused("eth_getLogs", 4444, "pruned"), NodeUnavailable("HTTP 502")], ids=str
 )

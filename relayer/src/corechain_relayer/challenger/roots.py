@@ -126,16 +126,16 @@ class RootWatch:
         is_right = self._judged[key] == newest.root
         if is_right:
             await self._is_well()
-        elif not await self._may_object(newest, place, head, final):
-            return
+        may_veto = not is_right and await self._may_object(newest, place, head, final)
         if self._said.get(key) is None or (self._said[key] == newest.root) != is_right:
             # Once more, in another round and by logs that are read anew: a node that left some out
-            # must neither cost a right root nor let a wrong one stand that lacks the same.
+            # must neither cost a right root nor let a wrong one stand that lacks the same. Also
+            # while no veto may be sent yet: one of before, of the same words, may be on its way.
             self._doubted, self._said, self._judged = key, self._judged, {}
             self._logs = RootLogs()
-        elif not is_right:
+        elif may_veto:
             await self._veto(newest)
-        elif not is_known:
+        elif is_right and not is_known:
             log.info("reward root is right", epoch=newest.epoch)
 
     async def _try(
