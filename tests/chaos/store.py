@@ -145,7 +145,18 @@ class ModelJournal(IntentJournal):
 
     async def note_costs(self, receipts: Collection[Receipt]) -> None:
         self._fence("read")
-        self.tables.costs |= {receipt.hash: receipt.fee for receipt in receipts}
+        fresh = {r.hash: r.fee for r in receipts if r.hash not in self.tables.costs}
+        self.tables.costs |= fresh
+        for row in self.tables.rows.values():
+            if not fresh.keys().isdisjoint(row.intent.hashes):
+                seen = (self._seen(a) if a.hash in fresh else a for a in row.intent.attempts)
+                row.intent = replace(row.intent, attempts=tuple(seen))
+
+    @staticmethod
+    def _seen(attempt: Attempt) -> Attempt:
+        return (
+            attempt if attempt.sent_at is not None else replace(attempt, sent_at=attempt.signed_at)
+        )
 
     async def spent_in_a_day(self) -> int:
         self._fence("read")

@@ -69,6 +69,18 @@ async def test_who_got_that_nonce_keeps_it_when_the_other_transaction_is_gone(qu
     assert await journal.free_nonces(sender, 0, 1) == [0]
 
 
+async def test_what_was_in_a_block_was_sent_though_nobody_has_written_that(queue: Queue) -> None:
+    """After a reorg it may be in a pool: its nonce is not given to another."""
+    await queue.want()
+    await queue.rounds()
+    (intent,) = await queue.journal.open_intents(False, ())
+    await queue.journal.connection.execute("update attempt set sent_at = null")  # died before
+    (tx,) = intent.hashes
+    await queue.journal.note_costs([Receipt(tx, 1, bytes(32), True, 21_000, 7)])
+    (found,) = await queue.journal.open_intents(False, ())
+    assert found.attempts[0].sent_at == found.attempts[0].signed_at
+
+
 async def test_what_another_transaction_did_counts_when_its_block_is_on_our_nodes_chain(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

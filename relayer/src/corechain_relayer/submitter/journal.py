@@ -288,7 +288,7 @@ class IntentJournal:
     # ------------------------------------------------------------------ money
 
     async def note_costs(self, receipts: Collection[Receipt]) -> None:
-        """Counts what transactions of ours have cost, each once."""
+        """Counts what transactions of ours have cost, each once. They were sent, then."""
         hashes = [receipt.hash for receipt in receipts]
         costs = [str(receipt.fee) for receipt in receipts]
         await asked(self.connection.execute(query("note_costs"), self.queue, hashes, costs))

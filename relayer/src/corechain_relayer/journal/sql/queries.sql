@@ -615,9 +615,10 @@ select batch_id, commitment from batch;
 
 -- name: note_costs
 -- Receipts of our transactions (parallel arrays: hash, wei as text), each counted once. A reorg that
--- changes what one cost is not counted again.
+-- changes what one cost is not counted again. What is in a block was sent, though the process died
+-- before it could say so: after a reorg it may be in a pool, and its nonce is nobody else's.
 with noted as (
-    update attempt set cost = new.wei::numeric
+    update attempt set cost = new.wei::numeric, sent_at = coalesce(sent_at, signed_at)
     from unnest($2::bytea[], $3::text[]) as new (hash, wei)
     where attempt.hash = new.hash and attempt.cost is null
     returning attempt.cost
