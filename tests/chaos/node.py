@@ -235,6 +235,8 @@ class Known:
         self.journalled: set[bytes] = set()
         self.by_nonce: dict[int, list[tuple[Attempt, bytes]]] = {}
         """What a node has taken."""
+        self.given_up: set[bytes] = set()
+        """Hashes of what was void before a process that was paused sent it all the same."""
         self.sends: dict[bytes, list[float]] = {}
         self.invalid: dict[bytes, str] = {}
         self.underpriced: set[bytes] = set()
@@ -249,6 +251,10 @@ class Known:
         for nonce in nonces:
             self.by_nonce.pop(nonce, None)
 
+    def give_up(self, attempts: Sequence[Attempt]) -> None:
+        self.void(attempt.nonce for attempt in attempts)
+        self.given_up.update(attempt.hash for attempt in attempts)
+
     def check_journalled(self, raw: bytes) -> tuple[Attempt, bytes]:
         attempt, payload = self.signed[raw]
         if attempt.hash not in self.journalled:
@@ -262,6 +268,8 @@ class Known:
         self.sends.setdefault(attempt.hash, []).append(self.world.now)
         if said:
             self._refused(attempt, said, fills=not payload)
+            return
+        if attempt.hash in self.given_up:
             return
         taken = self.by_nonce.setdefault(attempt.nonce, [])
         taken.append((attempt, payload))

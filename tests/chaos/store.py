@@ -195,7 +195,7 @@ class ModelJournal(IntentJournal):
     async def void(self, intent: Intent, why: str) -> None:
         with self._write("void"):
             if self.tables.is_void_at_once:
-                self.known.void(a.nonce for a in self.tables.rows[intent.id].intent.attempts)
+                self.known.give_up(self.tables.rows[intent.id].intent.attempts)
             self._end(intent)
 
     def _end(self, intent: Intent) -> None:
@@ -265,6 +265,7 @@ class ModelJournal(IntentJournal):
                 attempts=(*others, attempt),
             )
             self.tables.refused.discard(attempt.hash)
+            self.known.given_up.discard(attempt.hash)
             self.known.journalled.add(attempt.hash)
 
     def _release(self, nonce: int, wanted: int) -> None:
