@@ -10,17 +10,22 @@ given a disk that is full
   uploads are 503, nothing is acknowledged; when there is room, the same upload is taken
 given a disk on which a transaction cannot be committed
   what follows is committed
+given a file that is no database
+  it is refused, and not left open
 """
 
+import os
 import sqlite3
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge.formats.upload import Measurement, Upload
 from corechain_relayer.bridge.sender import GatewayUnavailable
+from corechain_relayer.bridge.store import FILE, BridgeStore
 from relayer.bridges import NOBODY, Stage, ecowitt
 from relayer.recording_gateway import Held, gateway
 
@@ -170,3 +175,13 @@ def test_what_cannot_be_committed_is_not_left_open(tmp_path):
         stage.station("roof", "ecowitt")
     stage.station("garden", "ecowitt")
     assert [station.name for station in Stage.at(tmp_path).bridge.store.stations()] == ["garden"]
+
+
+def test_a_file_that_cannot_be_used_is_not_left_open(tmp_path):
+    """Its caller got no store that it could close."""
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreUnavailable, match="not a database") as refusal:
+        BridgeStore(tmp_path, 10)
+    assert refusal.value.__cause__ is not None, "its frames hold the store"
+    opened = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert not [file for file in opened if file.exists() and file.samefile(tmp_path / FILE)]

@@ -4,10 +4,12 @@ given more who ask than connections
   ├── each waits for its turn and gets its own answer
   ├── whoever leaves, waiting or asking, takes no connection along
   ├── what the server refuses leaves its connection, what is cut off ends it
+  ├── who is gone before it has a connection leaves none behind
   └── a server that ends all connections is asked by new ones
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
@@ -20,9 +22,16 @@ from corechain.devnet.postgres import PostgresServer
 from corechain.service import database
 from corechain.service.database import asked, connect
 from corechain.service.errors import StoreUnavailable
+from corechain.service.hosts import Hosts
 from corechain.service.readers import Readers
 
+if TYPE_CHECKING:
+    from corechain.service.database import Conn
+
 PID = "select pg_backend_pid() from pg_sleep($1)"
+
+LET_GO = {"leaves": "select pg_sleep(60)", "is refused": "select 1 / 0"}
+"""What a new connection is told before anybody has it."""
 
 CUT_OFF_S = 0.2
 """For what never comes: the server stands still."""
@@ -152,6 +161,43 @@ async def test_warmed_readers_have_asked_on_every_connection(postgres: str) -> N
     await readers.warmed(ask)
     assert len(seen) == 3
     await readers.close()
+
+
+async def test_connections_that_came_before_one_failed_are_not_lost(postgres: str) -> None:
+    readers, connect_one = Readers(postgres, size=3), iter(range(9))
+    connected = readers._connect
+
+    async def third_fails() -> "Conn":
+        if next(connect_one) == 2:
+            raise StoreUnavailable("too many connections")
+        return await connected()
+
+    readers._connect = third_fails
+    with pytest.raises(StoreUnavailable):
+        await readers.warmed(lambda: readers.fetchval("select 1"))
+    assert (readers._open, len(readers._idle)) == (2, 2)
+    await readers.warmed(lambda: readers.fetchval("select 1"))
+    await readers.close()
+
+
+@pytest.mark.parametrize("cause", ["leaves", "is refused"])
+async def test_who_gets_no_connection_leaves_none_behind(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    made: list[Conn] = []
+    connected = Hosts.connect
+
+    async def kept(hosts: Hosts, *_: object, **options: object) -> "Conn":
+        made.append(await connected(hosts, **options))
+        return made[-1]
+
+    monkeypatch.setattr(Hosts, "connect", kept)
+    monkeypatch.setattr(database, "LET_GO", LET_GO[cause])
+    with pytest.raises((TimeoutError, asyncpg.DivisionByZeroError)):
+        await within(CUT_OFF_S, connect(postgres))
+    with pytest.raises((TimeoutError, asyncpg.DivisionByZeroError)):
+        await within(CUT_OFF_S, Readers(postgres).fetchval("select 1"))
+    assert [connection.is_closed() for connection in made] == [True, True]
 
 
 async def test_behind_a_pooler_nothing_is_kept_prepared(postgres: str) -> None:

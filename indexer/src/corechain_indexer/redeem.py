@@ -19,7 +19,7 @@ from corechain.protocol.events import Event, RedeemedMany, VoucherClaimed, Vouch
 from corechain.protocol.logs import decode_log
 from corechain.protocol.redemption import CHANNEL_PREFIX_BYTES, Redemption, redeemed_totals
 from corechain.protocol.signature import wallet_signature
-from corechain.service.database import connect
+from corechain.service.database import connect, hang_up
 from corechain_indexer.store.vouchers import Vouchers
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def open_vouchers(database_url: str) -> list["Record"]:
     try:
         return await Vouchers(connection).open()
     finally:
-        await connection.close()
+        await hang_up(connection)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,14 +78,21 @@ class BridgeStore:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.row_factory = sqlite3.Row
-            self._run("pragma journal_mode = wal")
-            # FULL: a commit is on disk, not only in the log that a power cut may shorten.
-            self._run("pragma synchronous = full")
-            self._migrate()
+            try:
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         self._connection.close()
+
+    def _prepare(self) -> None:
+        self._connection.row_factory = sqlite3.Row
+        self._run("pragma journal_mode = wal")
+        # FULL: a commit is on disk, not only in the log that a power cut may shorten.
+        self._run("pragma synchronous = full")
+        self._migrate()
 
     def _migrate(self) -> None:
         for number, (_, text) in enumerate(sql.migrations(PACKAGE), start=1):

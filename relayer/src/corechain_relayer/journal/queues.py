@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from corechain.service.database import asked, connect
+from corechain.service.database import asked, connect, hang_up
 from corechain_relayer.journal.sql import query
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ async def _connected(url: str) -> "AsyncIterator[Conn]":
     try:
         yield connection
     finally:
-        await connection.close()
+        await hang_up(connection)
 
 
 def _halt(row: "Record") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`corechain relayer rotate-key`: opens what a rotation needs, runs it, closes everything."""
 
 import asyncio
+from contextlib import closing
 from typing import Any
 
 from corechain.deployment import Deployment
@@ -39,13 +40,13 @@ def rotate(
     chain = chain_of(settings, deployment)
 
     async def main() -> dict[str, Any]:
-        connection = await connect(settings.session_url)
-        try:
-            parts = (chain, admin, Book(connection), lane, new, pays, releases)
-            return await Rotation(*parts).run()
-        finally:
-            await hang_up(connection)
-            chain.close()
+        with closing(chain):
+            connection = await connect(settings.session_url)
+            try:
+                parts = (chain, admin, Book(connection), lane, new, pays, releases)
+                return await Rotation(*parts).run()
+            finally:
+                await hang_up(connection)
 
     try:
         return asyncio.run(main())

@@ -170,8 +170,13 @@ async def connect(url: str) -> "Conn":
 
 async def _let_go(connection: "Conn") -> None:
     """A transaction that nobody goes on with is ended. Not behind a pooler, whose own limit
-    (PgBouncer: `idle_transaction_timeout`) is for all of its clients."""
-    await connection.execute(LET_GO)
+    (PgBouncer: `idle_transaction_timeout`) is for all of its clients. Whoever leaves meanwhile, or
+    is refused, has no connection yet that it could close."""
+    try:
+        await connection.execute(LET_GO)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def hang_up(connection: "Conn") -> None:

@@ -116,9 +116,13 @@ class Readers:
     async def warmed(self, ask: Callable[[], Awaitable[object]]) -> None:
         """Opens all connections, and asks on all of them side by side: what a connection does for
         the first time costs ten times as much as for the second. Raises what `ask` raises."""
-        opened = [await self._free() for _ in range(self.size - self._open)]
-        for connection in opened:
-            self._back(connection)
+        opened: list[Conn] = []
+        try:
+            for _ in range(self.size - self._open):
+                opened.append(await self._free())
+        finally:  # those that came before one failed are as good
+            for connection in opened:
+                self._back(connection)
         await asyncio.gather(*(ask() for _ in range(self.size)))
 
     async def close(self) -> None:
