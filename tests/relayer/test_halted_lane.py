@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -59,9 +60,13 @@ def pool(chain: Chain) -> list[dict[str, str]]:
     return [tx for by_nonce in pending.values() for tx in by_nonce.values()]
 
 
-def run(relayer: RelayerProcess, *command: str) -> Any:
+def called(relayer: RelayerProcess, *command: str) -> CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"]} | dict(relayer.environment)
-    done = completed("corechain_relayer", command, environment)
+    return completed("corechain_relayer", command, environment)
+
+
+def run(relayer: RelayerProcess, *command: str) -> Any:
+    done = called(relayer, *command)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -180,9 +185,26 @@ def test_another_commitment_under_our_id_halts_its_lane_alone_until_a_reorg_cure
     assert b"\7" * 26 not in chain.commitments().values()
 
 
-def test_releasing_what_does_not_stand_still_releases_nothing(relayer: RelayerProcess) -> None:
-    assert run(relayer, "release", "--intent", "batch:1") == {"released": []}
+def test_releasing_what_does_not_stand_still_releases_nothing(
+    relayer: RelayerProcess, sensor: Sensor, chain: Chain
+) -> None:
+    assert run(relayer, "release") == {"released": []}
     assert run(relayer, "lanes") == []
+    assert relayer.send(sensor.report()).status_code == 202
+    eventually(lambda: 1 in chain.commitments())
+    assert run(relayer, "release", "--intent", "batch:1") == {"released": []}
+    assert run(relayer, "release", "--queue", "lane:0") == {"released": []}
+
+
+@pytest.mark.parametrize("names", [("--intent", "batch:9"), ("--queue", "lanes:0")])
+def test_releasing_what_is_not_in_the_journal_is_refused(
+    relayer: RelayerProcess, names: tuple[str, str]
+) -> None:
+    """A name that is mistyped is not said to stand still no longer."""
+    done = called(relayer, "release", *names)
+    assert (done.returncode, done.stdout) == (1, "")
+    what = "transaction" if names[0] == "--intent" else "queue"
+    assert done.stderr.startswith(f"error: no {what} {names[1]} in the journal")
 
 
 def test_a_key_that_is_not_the_lanes_says_so_and_goes_on_once_it_is(

@@ -176,7 +176,10 @@ def release(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Try again what stands still: all of it when nothing is named. A running relayer notices."""
+    """Try again what stands still: all of it when nothing is named. A running relayer notices.
+
+    Exit code 1: the journal is away, or has no such intent or queue.
+    """
     from corechain_relayer.journal.queues import release_in
 
     settings, _ = configured(lambda: load_journal(home))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.service.database import asked, connect, hang_up
 from corechain_relayer.journal.sql import query
+from corechain_relayer.transactions.book import Book
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -52,8 +53,8 @@ async def lanes_of(url: str) -> list[dict[str, Any]]:
     return [_lane(row, halts) for row in rows]
 
 
-async def release_in(url: str, queue: str | None, intent: str | None) -> list[str]:
-    """Keys of the intents that stood still and are tried again. Raises StoreUnavailable."""
+async def release_in(url: str, queue: str | None, name: str | None) -> list[str]:
+    """Keys of the intents that stood still and are tried again: of a queue, or the one of this
+    name, or all. Raises StoreUnavailable, UnknownQueue, UnknownTransaction."""
     async with _connected(url) as connection:
-        rows = await asked(connection.fetch(query("release"), queue, intent))
-    return [row["key"] for row in rows]
+        return await Book(connection).release(queue, name)

@@ -10,6 +10,7 @@ from corechain.service.sql import queries
 from corechain_relayer.challenger.store import QUEUE as CHALLENGES
 from corechain_relayer.challenger.store import VETOES
 from corechain_relayer.guard.store import QUEUE as GUARD
+from corechain_relayer.journal.sql import query
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.errors import (
     AlreadyMined,
@@ -202,6 +203,15 @@ class Book:
         await self._require(queue)
         gone = await asked(self.pool.fetchval(SQL["resume_queue"], queue))
         return {"queue": queue, "state": RESUMED, "was_paused": gone is not None}
+
+    async def release(self, queue: str | None, name: str | None) -> list[str]:
+        """Keys of the intents that stood still and are tried again: of a queue, or the one of this
+        name, or all. A name that is mistyped would release nothing, and say so as if nothing stood
+        still. Raises UnknownQueue, UnknownTransaction."""
+        if queue is not None:
+            await self._require(queue)
+        key = None if name is None else (await self.find(name)).key
+        return [row["key"] for row in await asked(self.pool.fetch(query("release"), queue, key))]
 
 
 _NOTES = {
