@@ -76,13 +76,14 @@ async def test_replayed_reports_are_on_their_lanes_and_their_letters_gone(bus: B
     await bus.keep_dead_letter(0, b"nonsense", "MalformedFrame")
     done = await operate.replay(bus, "UnknownDevice", range(LANES))
     assert (done.reports, done.unreadable) == (1, 0)
+    assert done.left == {"MalformedFrame": 1, "StaleSequence": 1}
     assert [await kept(bus, lane) for lane in range(LANES)] == [[], [4]]
     assert [letter.reason for letter in await letters(bus, 0)] == [
         "StaleSequence",
         "MalformedFrame",
     ]
     rest = await operate.replay(bus, None, range(LANES))
-    assert (rest.reports, rest.unreadable) == (1, 1)
+    assert (rest.reports, rest.unreadable, rest.left) == (1, 1, {})
     assert [letter.payload for letter in await letters(bus, 0)] == [b"nonsense"]
 
 

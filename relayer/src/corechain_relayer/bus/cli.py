@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,8 +69,7 @@ def replay(
         async with operate.working(opened(settings)) as bus:
             lanes = range(bus.lanes) if lane is None else [lane]
             done = await operate.replay(bus, reason, lanes)
-            found = {"reports": done.reports, "unreadable": done.unreadable}
-            typer.echo(json.dumps(found, indent=2))
+            typer.echo(json.dumps(asdict(done), indent=2))
 
     settings = _settings()
     if lane is not None and lane >= settings.lanes:

@@ -92,25 +92,30 @@ def _age_s(delivery: Delivery) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """Reports that are on their lanes again, and letters that stay: they hold no report."""
+    """Reports that are on their lanes again, and letters that stay: they hold no report, or are of
+    other reasons than the one that was named."""
 
     reports: int
     unreadable: int
+    left: Mapping[str, int]
+    """By reason: whoever mistyped one sees what there is."""
 
 
 async def replay(bus: Bus, reason: str | None, lanes: Iterable[int]) -> Replayed:
     """Appends the reports of dead letters to their lanes again, and forgets those letters."""
-    reports = unreadable = 0
+    reports, unreadable, left = 0, 0, Counter[str]()
     for lane in lanes:
         done: set[str] = set()
         async for page in bus.dead_letters(lane):
             for letter in page:
-                if reason in (None, letter.reason):
-                    replayed = await _replay(bus, letter)
-                    reports, unreadable = reports + (replayed or 0), unreadable + (replayed is None)
-                    done |= {letter.id} if replayed is not None else set()
+                if reason not in (None, letter.reason):
+                    left[letter.reason] += 1
+                    continue
+                replayed = await _replay(bus, letter)
+                reports, unreadable = reports + (replayed or 0), unreadable + (replayed is None)
+                done |= {letter.id} if replayed is not None else set()
         await bus.forget_dead_letters(lane, done)
-    return Replayed(reports, unreadable)
+    return Replayed(reports, unreadable, dict(sorted(left.items())))
 
 
 async def _replay(bus: Bus, letter: DeadLetter) -> int | None:
