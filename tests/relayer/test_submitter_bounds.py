@@ -11,6 +11,7 @@ given a node that answers oddly
 """
 
 import json
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from support.node import odd_node, result
 from corechain.protocol.hashing import keccak
 from corechain.service.database import migrate
 from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.quorum import Quorum
 from corechain.service.rpc import Block, Rpc
 from corechain_relayer.errors import TRANSACTION_REFUSED
 from corechain_relayer.journal.sql import migrations
@@ -232,6 +234,23 @@ async def test_a_refusal_does_not_say_that_a_transaction_is_nowhere() -> None:
     async with odd_node(refusing("limit exceeded", -32005)) as odd:
         with pytest.raises(NodeUnavailable):
             await Node(Rpc(odd.url, 5.0), 2, 10**12, 0).seen([TX])
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_one_refusal_is_enough_unless_another_node_has_it(there: bool) -> None:
+    """Each has a pool of its own: the one that refuses may be the one that took it."""
+    held = {"hash": "0x" + TX.hex()} if there else None
+    async with AsyncExitStack() as stack:
+        answers = [result(held), result(None), refusing("limit exceeded", -32005)]
+        urls = [(await stack.enter_async_context(odd_node(answer))).url for answer in answers]
+        nodes = Quorum(urls, 2, 5.0, 32, lambda *_: None)
+        stack.push_async_callback(nodes.close)
+        node = Node(nodes, 2, 10**12, 0)
+        if there:
+            assert await node.seen([TX]) == {TX}
+        else:
+            with pytest.raises(NodeUnavailable, match="limit exceeded"):
+                await node.seen([TX])
 
 
 async def test_only_a_node_that_says_it_has_no_final_tag_is_taken_for_one_without() -> None:

@@ -242,14 +242,18 @@ class Node:
 
     async def seen(self, transactions: Sequence[bytes]) -> set[bytes]:
         """Those that any node has, in its pool or in a block. A refusal says neither that it has
-        one nor that it has not. Raises NodeUnavailable."""
+        one nor that it has not, whatever the nodes beside it say: the nonce of what is nowhere is
+        given to another. Raises NodeUnavailable."""
         calls = [Call("eth_getTransactionByHash", (to_hex(tx),)) for tx in transactions]
         said = await ask_each(self.rpc, calls)
         answers = dict(zip(transactions, zip(*said, strict=True), strict=True))
+        found = {tx for tx, given in answers.items() if any(isinstance(a, dict) for a in given)}
         for tx, given in answers.items():
-            if all(isinstance(answer, NodeRefused) for answer in given):
-                raise NodeUnavailable(f"no node says whether it has transaction {to_hex(tx)}")
-        return {tx for tx, given in answers.items() if any(isinstance(a, dict) for a in given)}
+            refusal = next((answer for answer in given if isinstance(answer, NodeRefused)), None)
+            if tx not in found and refusal is not None:
+                why = f"a node does not say whether it has transaction {to_hex(tx)}: {refusal}"
+                raise NodeUnavailable(why)
+        return found
 
     async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
         """Signed bytes, in this order, to every node; for each None when one took it."""
