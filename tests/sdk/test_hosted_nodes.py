@@ -5,11 +5,14 @@ given a provider
   │   transactions go through
   ├── logs are asked for in ranges that it takes, whatever its words for "too much"
   ├── a receipt that is null, or names no block yet, is waited for; one that never comes is typed
+  ├── a transaction whose answer is lost is sent once, and waited for
   ├── batches are taken apart where it refuses them
   └── an address without contracts is another chain
 """
 
+import socket
 import threading
+from contextlib import closing
 
 import pytest
 from support.provider import LEGACY, POLYGON, Habits, provider
@@ -20,6 +23,7 @@ from corechain.chain import Chain, ChainUnavailable, TransactionPending
 from corechain.deployment import DeployedContract, Deployment, load_deployment
 from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.node import AnswerLost, Node
 from corechain.protocol.archive import Group
 from corechain.protocol.errors import UnknownBatch, WrongChain
 from corechain.protocol.fleet import Fleet
@@ -242,6 +246,63 @@ def test_what_was_sent_before_is_waited_for(hosted, monkeypatch):
 
     monkeypatch.setattr(chain._sender.node, "call", twice)
     assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+
+
+@pytest.mark.parametrize("lost", [1, transactions.SEND_TRIES])
+@pytest.mark.parametrize("unknown", [(), ("eth_getTransactionByHash",)])
+def test_what_the_node_took_though_its_answer_was_lost_is_sent_once(
+    hosted, monkeypatch, lost, unknown
+):
+    """Whoever hears of an outage sends again, with another nonce."""
+    running, chain = hosted
+    monkeypatch.setattr(transactions, "LOST_PAUSE_S", 0.01)
+    running.habits, before = Habits(lost_sends=lost, unknown_methods=unknown), len(running.calls)
+    held = chain.balance_of(HOLDER)
+    assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+    sent = [c["params"] for c in running.calls[before:] if c["method"] == "eth_sendRawTransaction"]
+    assert len(sent) == min(lost + 1, transactions.SEND_TRIES)
+    assert sent == sent[:1] * len(sent)
+    assert chain.balance_of(HOLDER) == held + 9
+
+
+def test_a_node_that_was_reached_once_and_is_gone_may_have_the_transaction(hosted, monkeypatch):
+    _, chain = hosted
+    monkeypatch.setattr(transactions, "LOST_PAUSE_S", 0.01)
+    monkeypatch.setattr(chain._sender, "receipt_timeout_s", 0.1)
+    errors = [AnswerLost("reset"), ChainUnavailable("refused")]
+    real = chain._sender.node.call
+
+    def gone(method, *params):
+        if method == "eth_sendRawTransaction":
+            raise errors.pop(0)
+        return real(method, *params)
+
+    monkeypatch.setattr(chain._sender.node, "call", gone)
+    with pytest.raises(TransactionPending):
+        chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
+    errors[:] = [ChainUnavailable("refused")]
+    with pytest.raises(ChainUnavailable, match=r"^refused$"):  # nobody has it
+        chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
+
+
+def test_a_connection_that_ends_while_the_node_works_is_an_answer_lost():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up():
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node, pytest.raises(AnswerLost):
+            node.call("eth_chainId")
+        thread.join()
+    with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node:
+        with pytest.raises(ChainUnavailable) as refused:
+            node.call("eth_chainId")
+        assert not isinstance(refused.value, AnswerLost)
 
 
 def test_a_nonce_that_another_transaction_took_is_refused(hosted, monkeypatch):

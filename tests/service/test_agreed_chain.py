@@ -16,15 +16,18 @@ from support.fake_chain import FakeChain
 from support.liar import DECEITS, LyingChain
 from support.provider import Habits, serving
 
+from corechain.node import AnswerLost, ChainUnavailable
 from corechain.protocol import events as e
 from corechain.protocol.logs import topic_of
-from corechain.service.agreed_chain import AgreedNode
+from corechain.service.agreed_chain import AgreedNode, _found_by_any
 from corechain.service.agreement import Versions, newest_named
+from corechain.service.errors import NodeRefused
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Call
 
 CONTRACT, OWNER = b"\xc0" * 20, b"\x01" * 20
 KIND = "0x" + topic_of(e.DeviceTransferred).hex()
+REFUSAL = NodeRefused("eth_getTransactionByHash", -32005, "limit exceeded")
 BLOCKS = 6
 LOG = {
     "address": "0x" + CONTRACT.hex(),
@@ -94,3 +97,25 @@ def test_answers_are_compared_in_whatever_shape_the_filter_was_written(
         said = ([], [LOG], [LOG | {"blockTimestamp": "0x5"}], [LOG | {"data": "0x01"}])
         assert [versions.place(raw) for raw in said] == [0, 1, 1, 2]
         assert newest_named([call]) == (2 if query.get("toBlock") == "0x2" else 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [([None, {"hash": "0x11"}, REFUSAL], {"hash": "0x11"}), ([None, None], None)],
+)
+def test_a_transaction_is_where_any_node_has_it(said: list[Any], found: Any) -> None:
+    assert _found_by_any(said) == found
+
+
+def test_a_refusal_does_not_say_that_a_transaction_is_nowhere_else() -> None:
+    with pytest.raises(NodeRefused, match="limit exceeded"):
+        _found_by_any([None, REFUSAL])
+
+
+def test_a_send_that_no_node_answers_may_have_arrived() -> None:
+    with closing(AgreedNode("", nodes=Quorum(["http://127.0.0.1:1"] * 2, 2, 1.0, 4))) as node:
+        with pytest.raises(AnswerLost):
+            node.call("eth_sendRawTransaction", "0x")
+        with pytest.raises(ChainUnavailable) as asked:
+            node.call("eth_getTransactionByHash", "0x")
+        assert not isinstance(asked.value, AnswerLost)

@@ -54,6 +54,10 @@ class UnfitAnswer(ChainUnavailable):
     """The node answered, but not the question: an error page, or more than it may send."""
 
 
+class AnswerLost(ChainUnavailable):
+    """The node may have got the question: it was on its way when the connection ended."""
+
+
 class ChainBusy(ChainUnavailable):
     """The node, or the provider before it, asks to be left alone for so many seconds."""
 
@@ -242,8 +246,10 @@ class Node:
         except AnswerTooLong as error:
             raise UnfitAnswer(f"{method}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            lost = (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, TimeoutError)
+            kind = AnswerLost if isinstance(error, lost) else ChainUnavailable
             place = shown_url(self.url, path=False)
-            raise ChainUnavailable(f"{method}: no answer from {place}: {error!r}") from error
+            raise kind(f"{method}: no answer from {place}: {error!r}") from error
         return self._document(method, response)
 
     def _document(self, method: str, response: "httpx.Response") -> Any:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from corechain.node import (
+    AnswerLost,
     ChainUnavailable,
     LogEntry,
     Node,
     NodeRefusal,
+    UnfitAnswer,
     log_entry,
     octets,
     quantity,
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
 
 RECEIPT_TIMEOUT_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+SEND_TRIES, LOST_PAUSE_S = 3, 0.5
+"""Of the same bytes, which a chain takes once, where the node's answer was lost."""
 GAS_MARGIN_PERCENT = 20
 """Above the estimate: state may change before the transaction runs, and what is not used is not
 paid. On a layer 2 the estimate moves with the price of layer 1."""
 
 
 class TransactionPending(ChainUnavailable):
-    """Sent, without a receipt so far. It may still be mined: look for it before sending again."""
+    """Sent, without a receipt so far, and perhaps without the node's word that it has it. It may
+    still be mined: look for it before sending again."""
 
     def __init__(self, transaction: bytes, waited_s: float) -> None:
         super().__init__(
@@ -144,19 +149,38 @@ class Sender:
         return quantity(raw, "a priority fee", 256)
 
     def _broadcast(self, raw: bytes, transaction: bytes) -> None:
-        try:
-            self.node.call("eth_sendRawTransaction", "0x" + raw.hex())
-        except NodeRefusal as error:
-            # Something between us and the node may have sent it before: then it is there.
-            failure = classify_rpc_failure(error.message)
-            known = failure is RpcFailure.ALREADY_KNOWN or (
-                failure is RpcFailure.NONCE_TOO_LOW and self._is_known(transaction)
-            )
-            if not known:
-                raise
+        """Returns when the node has it, or may have it: whoever hears of an outage then sends
+        again, with another nonce. Raises NodeRefusal, ChainUnavailable: nothing was sent."""
+        lost = False
+        for _ in range(SEND_TRIES):
+            try:
+                self.node.call("eth_sendRawTransaction", "0x" + raw.hex())
+            except NodeRefusal as error:
+                # We, or something between us and the node, may have sent it before.
+                if not self._is_sent(error, transaction, lost):
+                    raise
+            except (AnswerLost, UnfitAnswer):
+                lost = True
+                time.sleep(LOST_PAUSE_S)
+                continue
+            except ChainUnavailable:
+                if not lost:
+                    raise
+            return
 
-    def _is_known(self, transaction: bytes) -> bool:
-        return self.node.call("eth_getTransactionByHash", "0x" + transaction.hex()) is not None
+    def _is_sent(self, refusal: NodeRefusal, transaction: bytes, lost: bool) -> bool:
+        failure = classify_rpc_failure(refusal.message)
+        doubtful = lost or failure is RpcFailure.NONCE_TOO_LOW
+        known = failure is RpcFailure.ALREADY_KNOWN
+        return known or (doubtful and self._may_be_known(transaction))
+
+    def _may_be_known(self, transaction: bytes) -> bool:
+        """Unless the node says that it is nowhere: a refusal or an outage does not."""
+        try:
+            found = self.node.call("eth_getTransactionByHash", "0x" + transaction.hex())
+        except ChainUnavailable:
+            return True
+        return found is not None
 
     def _receipt(self, transaction: bytes) -> Receipt:
         started, pause = time.monotonic(), FIRST_PAUSE_S

@@ -14,7 +14,7 @@ import msgspec
 
 from corechain.chain import Chain
 from corechain.deployment import Deployment
-from corechain.node import Call, ChainUnavailable, Node, NodeRefusal
+from corechain.node import AnswerLost, Call, ChainUnavailable, Node, NodeRefusal, UnfitAnswer
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import node_at
@@ -37,6 +37,18 @@ def _is_of_pool(method: str, params: Sequence[Any]) -> bool:
 
 def _refusal(error: NodeRefused) -> NodeRefusal:
     return NodeRefusal(error.method, error.code, error.message, error.data)
+
+
+def _found_by_any(said: Sequence[Any]) -> Any:
+    """Each has a pool of its own: one that refuses to say may be the one that has it. Raises
+    NodeRefused."""
+    for answer in said:
+        if isinstance(answer, dict):
+            return answer
+    for answer in said:
+        if isinstance(answer, NodeRefused):
+            raise answer
+    return None
 
 
 def _plain(answer: Any) -> Any:
@@ -67,7 +79,14 @@ class AgreedNode(Node):
 
     def call(self, method: str, *params: Any) -> Any:
         """As `Node.call`; ChainUnavailable also where too few nodes say the same."""
-        return self._wait(self._ask(method, params))
+        try:
+            return self._wait(self._ask(method, params))
+        except UnfitAnswer:
+            raise
+        except ChainUnavailable as error:
+            if method == SEND:  # one that was silent may have it
+                raise AnswerLost(str(error)) from error
+            raise
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]:
         return self._wait(self._ask_all(calls))
@@ -92,7 +111,7 @@ class AgreedNode(Node):
             return None
         if method == FIND:
             said = [answers[0] for answers in await ask_each(self.nodes, [call])]
-            return next((found for found in said if isinstance(found, dict)), None)
+            return _found_by_any(said)
         if _is_of_pool(method, params):
             found = middle(await ask_each(self.nodes, [call]), 0)
             if isinstance(found, NodeRefused):
