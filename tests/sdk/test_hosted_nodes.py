@@ -234,6 +234,23 @@ def test_an_outage_between_sending_and_receipt_is_waited_out(hosted, monkeypatch
     assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
 
 
+@pytest.mark.parametrize("odd", [{"logs": None}, {"status": "ok"}, {"transactionHash": "0x11"}])
+def test_a_receipt_that_says_too_little_is_waited_out(hosted, monkeypatch, odd):
+    """It is sent: whoever heard of an outage would send it again."""
+    _, chain = hosted
+    monkeypatch.setattr(transactions, "FIRST_PAUSE_S", 0.01)
+    real, odd_ones = chain._sender.node.call, [odd, odd]
+
+    def says_little(method, *params):
+        found = real(method, *params)
+        is_odd = method == "eth_getTransactionReceipt" and found and odd_ones
+        return found | odd_ones.pop() if is_odd else found
+
+    monkeypatch.setattr(chain._sender.node, "call", says_little)
+    assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+    assert odd_ones == []
+
+
 def test_what_was_sent_before_is_waited_for(hosted, monkeypatch):
     """As when something between us and the node repeats a request."""
     _, chain = hosted

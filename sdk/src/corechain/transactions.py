@@ -196,13 +196,13 @@ class Sender:
     def _look_for(self, transaction: bytes) -> Receipt | None:
         try:
             raw = self.node.call("eth_getTransactionReceipt", "0x" + transaction.hex())
+            # Null before it is mined; some nodes answer with a receipt that names no block yet.
+            if raw is None or (isinstance(raw, Mapping) and raw.get("blockNumber") is None):
+                return None
+            return _parse_receipt(raw, transaction)
         except ChainUnavailable:
-            # It is sent: an outage now says nothing about it, so we wait on.
+            # It is sent: an outage now, or an odd answer, says nothing about it, so we wait on.
             return None
-        # Null before it is mined; some nodes answer with a receipt that names no block yet.
-        if raw is None or (isinstance(raw, Mapping) and raw.get("blockNumber") is None):
-            return None
-        return _parse_receipt(raw, transaction)
 
 
 def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
