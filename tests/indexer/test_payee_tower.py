@@ -23,6 +23,7 @@ from support.processes import eventually
 from corechain.account import account_from_key
 from corechain.chain import Chain
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
+from corechain.node import ChainUnavailable, NodeRefusal
 from corechain.transactions import TransactionPending, UrgentSender
 from corechain_indexer.payee_tower import Drawing, PayeeTower
 from indexer.support import World
@@ -159,6 +160,31 @@ def test_what_no_block_takes_is_replaced_at_a_higher_fee_by_a_new_process_too(wo
         thread = in_background(lambda: approving(hurried(world)))
         assert eventually(lambda: max(in_pool(world).values()) > 2 * left)
         assert list(in_pool(world)) == [before]
+        world.rpc("evm_mine")
+        thread.join()
+    assert world.chain.web3.eth.get_transaction_count(PAYEE.address) == before + 1
+
+
+@pytest.mark.parametrize("error", [ChainUnavailable("gone"), NodeRefusal("send", -32000, "odd")])
+def test_a_later_attempt_that_is_not_taken_leaves_the_earlier_one_to_be_mined(
+    world: World, error: ChainUnavailable
+) -> None:
+    """Whoever heard that nothing was sent would send it with the next nonce."""
+    chain, sent = hurried(world), list[str]()
+    call = chain._sender.node.call
+
+    def taken_once(method: str, *params: Any) -> Any:
+        if method == "eth_sendRawTransaction":
+            sent.append(params[0])
+            if len(sent) > 1:
+                raise error
+        return call(method, *params)
+
+    chain._sender.node.call = taken_once
+    before = world.chain.web3.eth.get_transaction_count(PAYEE.address)
+    with mined_later(world.chain.rpc_url):
+        thread = in_background(lambda: approving(chain))
+        assert eventually(lambda: len(sent) > 2)
         world.rpc("evm_mine")
         thread.join()
     assert world.chain.web3.eth.get_transaction_count(PAYEE.address) == before + 1

@@ -27,6 +27,7 @@ from corechain_relayer.transactions.errors import (
     BeingCancelled,
     CommitNotCancellable,
     NothingSigned,
+    OfAnotherQueue,
     UnknownQueue,
     UnknownTransaction,
 )
@@ -277,6 +278,21 @@ async def test_what_does_not_exist_is_refused_by_name(queue: Queue) -> None:
     )
     with pytest.raises(AlreadyMined, match="its nonce spent in 9"):
         await queue.book.bump(KEY, "the pool is slow")
+
+
+async def test_only_what_is_named_and_belongs_together_is_released(queue: Queue) -> None:
+    await queue.want()
+    another = await queue.want(2)
+    database = queue.lane.journal.connection
+    halt = "halt_kind = 'KeepsReverting', halt_reason = 'it reverts', halted_at = now()"
+    await database.execute(f"update intent set {halt}")
+    await database.execute("update intent set queue = 'lane:7' where key = $1", another)
+    with pytest.raises(OfAnotherQueue, match="lane:7"):
+        await queue.book.release(QUEUE, another)
+    number = (await queue.book.find(KEY)).id
+    assert await queue.book.release(QUEUE, str(number)) == [KEY]
+    assert await queue.book.release(QUEUE, None) == []
+    assert await queue.book.release(None, None) == [another]
 
 
 async def test_an_intent_is_found_by_number_key_and_any_of_its_hashes(queue: Queue) -> None:

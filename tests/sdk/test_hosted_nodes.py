@@ -23,7 +23,7 @@ from corechain.chain import Chain, ChainUnavailable, TransactionPending
 from corechain.deployment import DeployedContract, Deployment, load_deployment
 from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
-from corechain.node import AnswerLost, Node
+from corechain.node import AnswerLost, Node, NodeRefusal, UnfitAnswer
 from corechain.protocol.archive import Group
 from corechain.protocol.errors import UnknownBatch, WrongChain
 from corechain.protocol.fleet import Fleet
@@ -286,7 +286,7 @@ def test_a_node_that_was_reached_once_and_is_gone_may_have_the_transaction(hoste
     _, chain = hosted
     monkeypatch.setattr(transactions, "LOST_PAUSE_S", 0.01)
     monkeypatch.setattr(chain._sender, "receipt_timeout_s", 0.1)
-    errors = [AnswerLost("reset"), ChainUnavailable("refused")]
+    errors = [AnswerLost("reset"), *[ChainUnavailable("refused")] * (transactions.SEND_TRIES - 1)]
     real = chain._sender.node.call
 
     def gone(method, *params):
@@ -295,11 +295,48 @@ def test_a_node_that_was_reached_once_and_is_gone_may_have_the_transaction(hoste
         return real(method, *params)
 
     monkeypatch.setattr(chain._sender.node, "call", gone)
-    with pytest.raises(TransactionPending):
+    with pytest.raises(TransactionPending, match=r"may have been sent.*last word: refused"):
         chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
     errors[:] = [ChainUnavailable("refused")]
     with pytest.raises(ChainUnavailable, match=r"^refused$"):  # nobody has it
         chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
+
+
+SAID = {
+    "a time-out of the node": NodeRefusal("eth_sendRawTransaction", -32002, "request timed out"),
+    "a sequencer": NodeRefusal("eth_sendRawTransaction", -32000, "forward tx to sequencer: EOF"),
+    "another answer": AnswerLost("the node answered another request"),
+}
+
+
+@pytest.mark.parametrize("first", SAID.values(), ids=SAID.keys())
+def test_what_was_taken_with_no_clear_answer_is_sent_once(hosted, monkeypatch, first):
+    """Its nonce is spent, and the node that is asked then does not know it yet."""
+    _, chain = hosted
+    monkeypatch.setattr(transactions, "LOST_PAUSE_S", 0.01)
+    real, said = chain._sender.node.call, [first]
+
+    def unclear(method, *params):
+        if method == "eth_getTransactionByHash":
+            return None
+        done = real(method, *params)
+        if method == "eth_sendRawTransaction" and said:
+            raise said.pop()
+        return done
+
+    monkeypatch.setattr(chain._sender.node, "call", unclear)
+    held = chain.balance_of(HOLDER)
+    assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+    assert chain.balance_of(HOLDER) == held + 9
+
+
+def test_who_may_not_write_hears_it_at_once(hosted):
+    """A page of whoever stands before the node, which let nothing pass."""
+    running, chain = hosted
+    running.habits = Habits(lost_sends=10**6, lost_status=403)
+    with pytest.raises(UnfitAnswer, match="HTTP 403"):
+        chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
+    assert len(running.asked("eth_sendRawTransaction")) == 1
 
 
 def test_a_connection_that_ends_while_the_node_works_is_an_answer_lost():

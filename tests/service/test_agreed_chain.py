@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 from support.fake_chain import FakeChain
 from support.liar import DECEITS, LyingChain
-from support.provider import Habits, serving
+from support.provider import Habits, Provider, serving
 
-from corechain.node import AnswerLost, ChainUnavailable
+from corechain.node import AnswerLost, ChainUnavailable, NodeRefusal
 from corechain.protocol import events as e
 from corechain.protocol.logs import topic_of
-from corechain.service.agreed_chain import AgreedNode, _found_by_any
+from corechain.service.agreed_chain import AgreedNode
 from corechain.service.agreement import Versions, newest_named
-from corechain.service.errors import NodeRefused
+from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Call
+from corechain.service.several import known_to_any
 
 CONTRACT, OWNER = b"\xc0" * 20, b"\x01" * 20
 KIND = "0x" + topic_of(e.DeviceTransferred).hex()
@@ -100,16 +101,23 @@ def test_answers_are_compared_in_whatever_shape_the_filter_was_written(
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
-    [([None, {"hash": "0x11"}, REFUSAL], {"hash": "0x11"}), ([None, None], None)],
+    ("said", "complete", "known"),
+    [([[None], [{}]], True, True), ([[REFUSAL], [{}]], False, True), ([[None]] * 2, True, False)],
 )
-def test_a_transaction_is_where_any_node_has_it(said: list[Any], found: Any) -> None:
-    assert _found_by_any(said) == found
+def test_a_transaction_is_where_any_node_has_it(
+    said: list[list[Any]], complete: bool, known: bool
+) -> None:
+    assert known_to_any(said, 0, complete) == known
 
 
-def test_a_refusal_does_not_say_that_a_transaction_is_nowhere_else() -> None:
-    with pytest.raises(NodeRefused, match="limit exceeded"):
-        _found_by_any([None, REFUSAL])
+@pytest.mark.parametrize(
+    ("said", "complete", "why"), [([[None], [REFUSAL]], True, "limit"), ([[None]], False, "silent")]
+)
+def test_what_one_does_not_say_is_nowhere_may_be_there(
+    said: list[list[Any]], complete: bool, why: str
+) -> None:
+    with pytest.raises(NodeUnavailable, match=why):
+        known_to_any(said, 0, complete)
 
 
 def test_a_send_that_no_node_answers_may_have_arrived() -> None:
@@ -119,3 +127,17 @@ def test_a_send_that_no_node_answers_may_have_arrived() -> None:
         with pytest.raises(ChainUnavailable) as asked:
             node.call("eth_getTransactionByHash", "0x")
         assert not isinstance(asked.value, AnswerLost)
+
+
+def test_a_send_that_one_refuses_beside_a_silent_one_may_have_arrived() -> None:
+    refused = Habits(unknown_methods=("eth_sendRawTransaction", "eth_getTransactionByHash"))
+    with serving(Provider("", refused)) as running:
+        urls = [running.url, "http://127.0.0.1:1"]
+        with closing(AgreedNode("", nodes=Quorum(urls, 2, 1.0, 4))) as node:
+            with pytest.raises(AnswerLost, match="a node is silent"):
+                node.call("eth_sendRawTransaction", "0x")
+            with pytest.raises(ChainUnavailable, match="not all nodes say"):
+                node.call("eth_getTransactionByHash", "0x" + "11" * 32)
+        same = Quorum(urls[:1] * 2, 2, 1.0, 4)
+        with closing(AgreedNode("", nodes=same)) as node, pytest.raises(NodeRefusal):
+            node.call("eth_sendRawTransaction", "0x")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -250,11 +251,9 @@ def redeem() -> None:
     chain = chain_of(settings, deployment)
 
     async def main() -> None:
-        rows = await open_vouchers(settings.session_url)
-        try:
+        with closing(chain):
+            rows = await open_vouchers(settings.session_url)
             done = await asyncio.to_thread(redeem_all, chain, secret, rows)
-        finally:
-            chain.close()
         typer.echo(json.dumps(done.summary(), indent=2))
 
     run_once(main())

@@ -168,7 +168,10 @@ def lanes(home: Home = None) -> None:
 def release(
     intent: Annotated[
         str | None,
-        typer.Option(help="Only this one, by its key as `lanes` shows it.", callback=line_option),
+        typer.Option(
+            help="Only this one: its key as `lanes` shows it, its number or hash.",
+            callback=line_option,
+        ),
     ] = None,
     queue: Annotated[
         str | None,

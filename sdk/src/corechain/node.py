@@ -41,7 +41,7 @@ MAX_RANGE_BLOCKS = 1_000_000
 """A node that allows it is asked for more and more, up to this."""
 BUSY_TRIES = 8
 """A provider that is busy so many times is out of order, whatever it says."""
-TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+CLIENT_ERROR, REQUEST_TIMEOUT, TOO_MANY_REQUESTS, SERVER_ERROR = 400, 408, 429, 500
 JSON_HEADERS = {"content-type": "application/json"}
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
@@ -51,11 +51,21 @@ class ChainUnavailable(TransportError):
 
 
 class UnfitAnswer(ChainUnavailable):
-    """The node answered, but not the question: an error page, or more than it may send."""
+    """The node answered, but not the question: an error page, or more than it may send. `status`
+    of an error page, where it has one."""
+
+    status: int | None = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether whoever stands before the node has let nothing pass."""
+        status = self.status or 0
+        return CLIENT_ERROR <= status < SERVER_ERROR and status != REQUEST_TIMEOUT
 
 
 class AnswerLost(ChainUnavailable):
-    """The node may have got the question: it was on its way when the connection ended."""
+    """The node may have got the question: the connection ended on the way, or what came is no
+    answer to it."""
 
 
 class ChainBusy(ChainUnavailable):
@@ -124,20 +134,33 @@ def _asked_for(entry: LogEntry, address: bytes, first: int, last: int) -> LogEnt
     return entry
 
 
+def _lost() -> tuple[type[Exception], ...]:
+    """Errors of a connection on which the question may have been sent."""
+    import httpx
+
+    return httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError
+
+
+def _page(what: str, status: int) -> UnfitAnswer:
+    found = UnfitAnswer(what)
+    found.status = status
+    return found
+
+
 def _outcome(method: str, answer: Any) -> Any:
     """The result, or the node's refusal. Raises ChainUnavailable."""
     if not isinstance(answer, dict):
-        raise ChainUnavailable(f"{method}: the answer is no JSON-RPC object")
+        raise AnswerLost(f"{method}: the answer is no JSON-RPC object")
     if answer.get("error") is not None:
         return _refusal(method, answer["error"])
     if "result" not in answer:
-        raise ChainUnavailable(f"{method}: the answer has neither result nor error")
+        raise AnswerLost(f"{method}: the answer has neither result nor error")
     return answer["result"]
 
 
 def _refusal(method: str, error: Any) -> NodeRefusal:
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
-        raise ChainUnavailable(f"{method}: the node sent {error!r:.200} as an error")
+        raise AnswerLost(f"{method}: the node sent {error!r:.200} as an error")
     message, code = error["message"], error.get("code")
     if classify_rpc_failure(message) is RpcFailure.RATE_LIMITED:
         raise ChainUnavailable(f"{method}: {message:.500}")
@@ -174,7 +197,7 @@ class Node:
         if isinstance(result, NodeRefusal):
             raise result
         if answer.get("id") != request["id"]:
-            raise ChainUnavailable(f"{method}: the node answered another request")
+            raise AnswerLost(f"{method}: the node answered another request")
         return result
 
     def call_many(self, calls: Sequence[Call]) -> list[Any]:
@@ -246,8 +269,7 @@ class Node:
         except AnswerTooLong as error:
             raise UnfitAnswer(f"{method}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            lost = (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, TimeoutError)
-            kind = AnswerLost if isinstance(error, lost) else ChainUnavailable
+            kind = AnswerLost if isinstance(error, (*_lost(), TimeoutError)) else ChainUnavailable
             place = shown_url(self.url, path=False)
             raise kind(f"{method}: no answer from {place}: {error!r}") from error
         return self._document(method, response)
@@ -266,10 +288,10 @@ class Node:
         try:
             document = msgspec.json.decode(response.content)
         except (ValueError, RecursionError) as error:
-            raise UnfitAnswer(f"{what}, the answer is not JSON") from error
+            raise _page(f"{what}, the answer is not JSON", status) from error
         # A refusal of a call may come with 4xx; 5xx is about the server.
         if status >= SERVER_ERROR:
-            raise UnfitAnswer(what)
+            raise _page(what, status)
         return document
 
     # ------------------------------------------------------------------ typed questions

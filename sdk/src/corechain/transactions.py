@@ -41,10 +41,13 @@ class TransactionPending(ChainUnavailable):
     """Sent, without a receipt so far, and perhaps without the node's word that it has it. It may
     still be mined: look for it before sending again."""
 
-    def __init__(self, transaction: bytes, waited_s: float) -> None:
+    def __init__(
+        self, transaction: bytes, waited_s: float, doubt: ChainUnavailable | None = None
+    ) -> None:
+        sent = "was sent, but has" if doubt is None else "may have been sent, and has"
         super().__init__(
-            f"transaction 0x{transaction.hex()} was sent, but has no receipt after {waited_s:g} s; "
-            "it may still be mined"
+            f"transaction 0x{transaction.hex()} {sent} no receipt after {waited_s:g} s; it may "
+            "still be mined" + ("" if doubt is None else f" (the node's last word: {doubt})")
         )
         self.transaction = transaction
 
@@ -82,6 +85,7 @@ class Sender:
 
     node: Node
     receipt_timeout_s: float = RECEIPT_TIMEOUT_S
+    send_tries: int = SEND_TRIES
     # By process: a lock that a thread holds at a fork would stay locked in the child.
     _locks: dict[int, threading.Lock] = field(default_factory=dict, repr=False)
 
@@ -98,8 +102,8 @@ class Sender:
         with self._locks.setdefault(os.getpid(), threading.Lock()), turn:
             transaction = self._filled(account.address, to, data, chain_id)
             signed = account.sign_transaction(transaction)
-            self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
-        return self._receipt(bytes(signed.hash))
+            doubt = self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
+        return self._receipt(bytes(signed.hash), doubt)
 
     def _filled(self, sender: str, to: bytes, data: bytes, chain_id: int) -> dict[str, Any]:
         call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
@@ -148,31 +152,34 @@ class Sender:
             return max(0, self._gas_price() - base_fee)
         return quantity(raw, "a priority fee", 256)
 
-    def _broadcast(self, raw: bytes, transaction: bytes) -> None:
-        """Returns when the node has it, or may have it: whoever hears of an outage then sends
-        again, with another nonce. Raises NodeRefusal, ChainUnavailable: nothing was sent."""
-        lost = False
-        for _ in range(SEND_TRIES):
+    def _broadcast(self, raw: bytes, transaction: bytes) -> ChainUnavailable | None:
+        """Returns when the node has it, or, with its last word, may have it: whoever hears of an
+        outage then sends again, with another nonce. Raises NodeRefusal, ChainUnavailable: it was
+        not sent."""
+        doubt: ChainUnavailable | None = None
+        for number in range(self.send_tries):
+            if number:
+                time.sleep(LOST_PAUSE_S)
             try:
                 self.node.call("eth_sendRawTransaction", "0x" + raw.hex())
-            except NodeRefusal as error:
-                # We, or something between us and the node, may have sent it before.
-                if not self._is_sent(error, transaction, lost):
+                return None
+            except ChainUnavailable as error:
+                if self._has(error, transaction):
+                    return None
+                if doubt is None and not _may_have_arrived(error):
                     raise
-            except (AnswerLost, UnfitAnswer):
-                lost = True
-                time.sleep(LOST_PAUSE_S)
-                continue
-            except ChainUnavailable:
-                if not lost:
-                    raise
-            return
+                doubt = error
+                # It has looked at it: what is in the way may be the first of them.
+                if isinstance(error, NodeRefusal) and not _may_have_arrived(error):
+                    break
+        return doubt
 
-    def _is_sent(self, refusal: NodeRefusal, transaction: bytes, lost: bool) -> bool:
-        failure = classify_rpc_failure(refusal.message)
-        doubtful = lost or failure is RpcFailure.NONCE_TOO_LOW
+    def _has(self, error: ChainUnavailable, transaction: bytes) -> bool:
+        """Whether a refusal says that the node has it: we, or something between us and the node,
+        may have sent it before."""
+        failure = _failure(error)
         known = failure is RpcFailure.ALREADY_KNOWN
-        return known or (doubtful and self._may_be_known(transaction))
+        return known or (failure is RpcFailure.NONCE_TOO_LOW and self._may_be_known(transaction))
 
     def _may_be_known(self, transaction: bytes) -> bool:
         """Unless the node says that it is nowhere: a refusal or an outage does not."""
@@ -182,14 +189,14 @@ class Sender:
             return True
         return found is not None
 
-    def _receipt(self, transaction: bytes) -> Receipt:
+    def _receipt(self, transaction: bytes, doubt: ChainUnavailable | None) -> Receipt:
         started, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
             found = self._look_for(transaction)
             if found is not None:
                 return found
             if time.monotonic() - started > self.receipt_timeout_s:
-                raise TransactionPending(transaction, self.receipt_timeout_s)
+                raise TransactionPending(transaction, self.receipt_timeout_s, doubt)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
@@ -203,6 +210,21 @@ class Sender:
         except ChainUnavailable:
             # It is sent: an outage now, or an odd answer, says nothing about it, so we wait on.
             return None
+
+
+def _failure(error: ChainUnavailable) -> RpcFailure:
+    if isinstance(error, NodeRefusal):
+        return classify_rpc_failure(error.message)
+    return RpcFailure.UNAVAILABLE
+
+
+def _may_have_arrived(error: ChainUnavailable) -> bool:
+    """Whether a node may take what it, or a gateway before it, gave no clear answer to."""
+    if isinstance(error, NodeRefusal):  # such as a time-out of its own, or of its sequencer
+        return _failure(error) is RpcFailure.UNAVAILABLE
+    return isinstance(error, AnswerLost) or (
+        isinstance(error, UnfitAnswer) and not error.is_refusal
+    )
 
 
 def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
@@ -232,6 +254,8 @@ class UrgentSender(Sender):
     """
 
     max_fee: int = 10**13
+    send_tries: int = 1
+    """Its next attempt comes soon enough."""
     patience_s: float = 15.0
     """How long an attempt may wait for a block: a little more than Ethereum takes for one."""
 
@@ -255,7 +279,7 @@ class UrgentSender(Sender):
         fees = self._within(self.fees())
         while True:
             signed = account.sign_transaction(transaction | fees)
-            refused = self._offer(bytes(signed.raw_transaction), bytes(signed.hash))
+            refused = self._offer(bytes(signed.raw_transaction), bytes(signed.hash), tried)
             tried += [bytes(signed.hash)] if refused is None else []
             left_s = started + self.receipt_timeout_s - time.monotonic()
             found = self._mined(tried, min(left_s, 0 if refused in TOO_CHEAP else self.patience_s))
@@ -272,14 +296,16 @@ class UrgentSender(Sender):
     def _within(self, fees: dict[str, int]) -> dict[str, int]:
         return {name: min(fee, self.max_fee) for name, fee in fees.items()}
 
-    def _offer(self, raw: bytes, transaction: bytes) -> RpcFailure | None:
-        """None when the node has it; else that only a higher fee helps, or that the nonce is spent:
-        perhaps by an earlier attempt, mined while this one was signed."""
+    def _offer(self, raw: bytes, transaction: bytes, tried: list[bytes]) -> RpcFailure | None:
+        """None when the node has it, or may; else that only a higher fee helps, that the nonce is
+        spent: perhaps by an earlier attempt, mined while this one was signed, or, of a later
+        attempt alone, whatever else it was not taken for: one that was tried may be mined yet.
+        Raises what `_broadcast` raises."""
         try:
             self._broadcast(raw, transaction)
-        except NodeRefusal as error:
-            failure = classify_rpc_failure(error.message)
-            if failure not in (*TOO_CHEAP, RpcFailure.NONCE_TOO_LOW):
+        except ChainUnavailable as error:
+            failure = _failure(error)
+            if not tried and failure not in (*TOO_CHEAP, RpcFailure.NONCE_TOO_LOW):
                 raise
             return failure
         return None

@@ -10,7 +10,7 @@ from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.finality import Finality
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Block, Call, Questions, to_hex
-from corechain.service.several import ask_each, middle, taken_by_any
+from corechain.service.several import ask_all, ask_each, known_to_any, middle, taken_by_any
 from corechain.service.words import fields_of, octets, parse_block, quantity
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
@@ -241,25 +241,22 @@ class Node:
         await self.rpc.call("eth_call", _call_of(sender, intent), "latest")
 
     async def seen(self, transactions: Sequence[bytes]) -> set[bytes]:
-        """Those that any node has, in its pool or in a block. A refusal says neither that it has
-        one nor that it has not, whatever the nodes beside it say: the nonce of what is nowhere is
-        given to another. Raises NodeUnavailable."""
-        calls = [Call("eth_getTransactionByHash", (to_hex(tx),)) for tx in transactions]
-        said = await ask_each(self.rpc, calls)
-        answers = dict(zip(transactions, zip(*said, strict=True), strict=True))
-        found = {tx for tx, given in answers.items() if any(isinstance(a, dict) for a in given)}
-        for tx, given in answers.items():
-            refusal = next((answer for answer in given if isinstance(answer, NodeRefused)), None)
-            if tx not in found and refusal is not None:
-                why = f"a node does not say whether it has transaction {to_hex(tx)}: {refusal}"
-                raise NodeUnavailable(why)
-        return found
+        """Those that any node has, in its pool or in a block. The nonce of what is nowhere is given
+        to another. Raises NodeUnavailable, also where one node is silent or refuses to say, and no
+        other has it."""
+        said, complete = await ask_all(self.rpc, [found_call(tx) for tx in transactions])
+        numbered = enumerate(transactions)
+        return {tx for place, tx in numbered if known_to_any(said, place, complete)}
 
     async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
         """Signed bytes, in this order, to every node; for each None when one took it."""
         calls = [Call("eth_sendRawTransaction", (to_hex(raw),)) for raw in transactions]
         said = await ask_each(self.rpc, calls)
         return [taken_by_any(said, place) for place in range(len(calls))]
+
+
+def found_call(transaction: bytes) -> Call:
+    return Call("eth_getTransactionByHash", (to_hex(transaction),))
 
 
 def _count_call(sender: bytes, block: str) -> Call:

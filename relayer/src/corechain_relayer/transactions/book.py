@@ -18,6 +18,7 @@ from corechain_relayer.transactions.errors import (
     BeingCancelled,
     CommitNotCancellable,
     NothingSigned,
+    OfAnotherQueue,
     UnknownQueue,
     UnknownTransaction,
 )
@@ -207,10 +208,13 @@ class Book:
     async def release(self, queue: str | None, name: str | None) -> list[str]:
         """Keys of the intents that stood still and are tried again: of a queue, or the one of this
         name, or all. A name that is mistyped would release nothing, and say so as if nothing stood
-        still. Raises UnknownQueue, UnknownTransaction."""
+        still. Raises UnknownQueue, UnknownTransaction, OfAnotherQueue."""
         if queue is not None:
             await self._require(queue)
-        key = None if name is None else (await self.find(name)).key
+        found = None if name is None else await self.find(name)
+        if found is not None and queue not in (None, found.queue):
+            raise OfAnotherQueue(found.key, found.queue)
+        key = None if found is None else found.key
         return [row["key"] for row in await asked(self.pool.fetch(query("release"), queue, key))]
 
 

@@ -45,6 +45,13 @@ class WishRefused(ProtocolError):
         self.key, self.why = key, why
 
 
+class OfAnotherQueue(WishRefused):
+    """An intent and a queue are named that do not belong together."""
+
+    def __init__(self, key: str, queue: str) -> None:
+        super().__init__(key, f"it is in the queue {queue}: leave one of the two names out")
+
+
 class CommitNotCancellable(WishRefused):
     """The batches behind it are chained to this one: without it they can never be proven."""
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from corechain.protocol.errors import TransportError
-from corechain.service.errors import NodeRefused
+from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.nodes import which_is_which
 from corechain.service.rpc import Call, Questions, to_hex
-from corechain.service.several import ask_each
+from corechain.service.several import ask_all, known_to_any
 from corechain.service.words import quantity
 from corechain_relayer.submitter.node import COUNT_BITS
 
@@ -58,8 +58,8 @@ async def ask_node(
 
 async def _knows(rpc: Questions, transaction: bytes) -> bool | None:
     """None where none has it, and not all say so. Raises NodeUnavailable."""
-    asked = await ask_each(rpc, [Call("eth_getTransactionByHash", (to_hex(transaction),))])
-    said = [answer for (answer,) in asked]
-    if any(isinstance(answer, dict) for answer in said):
-        return True
-    return False if all(answer is None for answer in said) else None
+    said, complete = await ask_all(rpc, [Call("eth_getTransactionByHash", (to_hex(transaction),))])
+    try:
+        return known_to_any(said, 0, complete)
+    except NodeUnavailable:
+        return None

@@ -20,7 +20,7 @@ from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import node_at
 from corechain.service.rpc import Call as Question
 from corechain.service.rpc import Questions
-from corechain.service.several import ask_each, middle, taken_by_any
+from corechain.service.several import ask_all, ask_each, known_to_any, middle, taken_by_any
 from corechain.service.words import read_json
 
 if TYPE_CHECKING:
@@ -37,18 +37,6 @@ def _is_of_pool(method: str, params: Sequence[Any]) -> bool:
 
 def _refusal(error: NodeRefused) -> NodeRefusal:
     return NodeRefusal(error.method, error.code, error.message, error.data)
-
-
-def _found_by_any(said: Sequence[Any]) -> Any:
-    """Each has a pool of its own: one that refuses to say may be the one that has it. Raises
-    NodeRefused."""
-    for answer in said:
-        if isinstance(answer, dict):
-            return answer
-    for answer in said:
-        if isinstance(answer, NodeRefused):
-            raise answer
-    return None
 
 
 def _plain(answer: Any) -> Any:
@@ -105,13 +93,18 @@ class AgreedNode(Node):
         if method == HEAD:
             return hex((await self.nodes.head()).number)
         if method == SEND:
-            refusal = taken_by_any(await ask_each(self.nodes, [call]), 0)
+            said, complete = await ask_all(self.nodes, [call])
+            refusal = taken_by_any(said, 0)
+            if refusal is not None and not complete:
+                raise NodeUnavailable(f"a node is silent, and another one refuses: {refusal}")
             if refusal is not None:
                 raise refusal
             return None
         if method == FIND:
-            said = [answers[0] for answers in await ask_each(self.nodes, [call])]
-            return _found_by_any(said)
+            said, complete = await ask_all(self.nodes, [call])
+            if not known_to_any(said, 0, complete):
+                return None
+            return next(answers[0] for answers in said if isinstance(answers[0], dict))
         if _is_of_pool(method, params):
             found = middle(await ask_each(self.nodes, [call]), 0)
             if isinstance(found, NodeRefused):

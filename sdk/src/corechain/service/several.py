@@ -29,12 +29,19 @@ def nodes_of(rpc: Questions) -> list[Questions]:
 async def ask_each(rpc: Questions, calls: Sequence[Call]) -> list[list[Answer]]:
     """What each node that answers in time says to some calls. Raises NodeUnavailable when none
     does."""
+    return (await ask_all(rpc, calls))[0]
+
+
+async def ask_all(rpc: Questions, calls: Sequence[Call]) -> tuple[list[list[Answer]], bool]:
+    """The same, and whether every node did answer: of what each has for itself, as its pool, those
+    that are silent may say another thing."""
     nodes = nodes_of(rpc)
     if len(nodes) == 1:
-        return [await nodes[0].call_all(calls)]
+        return [await nodes[0].call_all(calls)], True
     tasks = {asyncio.create_task(node.call_all(calls)) for node in nodes}
     try:
-        return await _answered(tasks)
+        found = await _answered(tasks)
+        return found, len(found) == len(nodes)
     finally:
         for task in tasks:
             task.cancel()
@@ -60,6 +67,20 @@ async def _answered(tasks: set["asyncio.Task[list[Answer]]"]) -> list[list[Answe
     if not found:
         raise NodeUnavailable(f"none of {len(tasks)} nodes answers: {'; '.join(reasons)}")
     return found
+
+
+def known_to_any(said: Sequence[Sequence[Answer]], place: int, complete: bool) -> bool:
+    """Whether a node has a transaction, of what each said to eth_getTransactionByHash. Each has a
+    pool of its own: one that is silent, or refuses to say, may be the one that took it. Raises
+    NodeUnavailable where that leaves it open."""
+    answers = [answers[place] for answers in said]
+    if any(isinstance(answer, dict) for answer in answers):
+        return True
+    refusal = next((answer for answer in answers if isinstance(answer, NodeRefused)), None)
+    if refusal is not None or not complete:
+        why = "a node is silent" if refusal is None else str(refusal)
+        raise NodeUnavailable(f"not all nodes say whether they have a transaction: {why}")
+    return False
 
 
 def taken_by_any(said: Sequence[Sequence[Answer]], place: int) -> NodeRefused | None:

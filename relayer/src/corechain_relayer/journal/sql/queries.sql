@@ -457,7 +457,7 @@ select queue, key, halt_kind, halt_reason, halted_at from intent
 where halt_kind is not null and ($1::text is null or queue = $1) order by id;
 
 -- name: release
--- Try again: all that stands still in a queue ($1) or one intent ($2), whichever is given.
+-- Try again what stands still: in a queue ($1), of one intent ($2), or all where neither is given.
 update intent set halt_kind = null, halt_reason = null, halted_at = null, failures = 0
 where halt_kind is not null and ($1::text is null or queue = $1) and ($2::text is null or key = $2)
 returning key;
