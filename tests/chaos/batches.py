@@ -108,7 +108,7 @@ class ModelSealer(Sealer):
 
     async def _made(self, window: Window) -> bool:
         story: BatchStory = self.journal.story  # type: ignore[attr-defined]
-        if story.world.rng.random() < 0.1:
+        if not story.is_quiet and story.world.rng.random() < 0.1:
             story.world.fault("68 a window without a leaf is held")
             return False
         with story.world.effect("write file", stored=False):
@@ -162,7 +162,7 @@ class BatchStory:
         self.acknowledged: dict[Key, list[SignedReport]] = {}
         self.next = dict.fromkeys(DEVICES, 1)
         self.sent: list[SignedReport] = []
-        self.down = False
+        self.down = self.is_quiet = False
         self.aggregator = self.start()
 
     def start(self) -> Aggregator:
@@ -307,6 +307,8 @@ class BatchStory:
     def heal(self) -> None:
         world = self.world
         world.dies_at = world.fails_at = world.interrupts_at = -1
+        # Else one story in 100,000 has its window held five times in a row: for ever, as it were.
+        self.is_quiet = True
         for number in range(HEAL_STEPS):
             self.work(1)
             world.now += MAX_AGE_S / 2
