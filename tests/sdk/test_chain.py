@@ -2,17 +2,19 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from web3 import Web3
 
-from corechain import transactions
+from corechain import held_channels, transactions
 from corechain.account import account_from_key
 from corechain.chain import Chain, ChainUnavailable, Reverted
 from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.held_channels import end_withdrawal, held_channel, start_withdrawal
 from corechain.node import Node
 from corechain.payments import channel_to
 from corechain.protocol.errors import (
@@ -133,7 +135,7 @@ def test_a_device_that_did_not_consent_is_refused_by_name(client):
         client.chain.register_device(account, key.identity, owner, other.sign(bytes(32)))
 
 
-def test_a_channel_is_opened_and_left(client):
+def test_a_channel_is_opened_and_left(client, monkeypatch):
     contracts, account = client.contracts, client.account
     channel = channel_to(
         bytes(19) + b"\x99",
@@ -147,9 +149,26 @@ def test_a_channel_is_opened_and_left(client):
     client.chain.open_channel(account, channel.config, 10**18)
     assert client.chain.channel_balance(channel.channel_id) == (10**18, 0)
     assert client.chain.channel_balances([channel.channel_id, bytes(32)]) == [(10**18, 0), (0, 0)]
-    client.chain.initiate_withdraw(account, channel.config, 10**18)
+    before = held_channel(client.chain, channel.channel_id, channel.config)
+    with pytest.raises(Reverted, match="InvalidChannel"):
+        start_withdrawal(client.chain, account_from_key(SUBMITTER_KEY), before)
+    started = twice(partial(start_withdrawal, client.chain, account, before), monkeypatch)
+    assert (started.withdrawing, started.withdrawable_at) == (10**18, client.chain.time() + 900)
     with pytest.raises(Reverted, match="WithdrawDelayNotElapsed"):
-        client.chain.finalize_withdraw(account, channel.config)
+        end_withdrawal(client.chain, account, started)
+    client.chain.node.call("evm_increaseTime", 901)
+    ended = twice(partial(end_withdrawal, client.chain, account, started), monkeypatch)
+    assert (ended.left, ended.withdrawing, ended.withdrawable_at) == (0, 0, None)
+
+
+def twice(leave, monkeypatch):
+    """First with a node that answers no question behind the transaction; then again, by somebody
+    who has not heard that it was mined."""
+    with monkeypatch.context() as patched:
+        patched.setattr(held_channels, "held_channel", lambda *_: pytest.fail("not asked"))
+        first = leave()
+    assert leave() == first
+    return first
 
 
 def test_an_account_is_needed_to_pay(anvil, deployment):

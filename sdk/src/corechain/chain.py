@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
+from corechain.deposits import DepositPending, next_nonce
 from corechain.node import ChainUnavailable
 from corechain.protocol.archive import Place, Revealed
-from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.channel import ChannelConfig, payment_domain
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import DeviceRegistered, FleetEnrolled, KeysPublished
 from corechain.protocol.fleet import Fleet, device_ids, published_keys
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chain",
     "ChainUnavailable",
+    "DepositPending",
     "GasNotCovered",
     "Receipt",
     "RevertDecoder",
@@ -270,12 +272,20 @@ class Chain(ReceiptCalls):
         return int(self.call("CoreToken", "balanceOf", address("holder", holder)))
 
     def open_channel(self, account: "LocalAccount", config: ChannelConfig, amount: int) -> Receipt:
-        """Deposits CORE into a payment channel, after allowing exactly that much to be drawn."""
+        """Deposits CORE into a payment channel, after allowing exactly that much to be drawn. Sent
+        again it deposits again, so look for the transaction of a DepositPending first. A plain
+        TransactionPending is of the allowance: nothing is deposited, and a retry allows the same.
+        """
         # Before the allowance is paid for: what is wrong with the deposit is found here.
         amount, terms = whole("amount", amount, 1, U128_MAX), _config_tuple(config)
         spender = bytes(self.deployment.address("PaymentChannels"))
         self.send(account, "CoreToken", "approve", spender, amount)
-        return self.send(account, "PaymentChannels", "open", terms, amount)
+        nonce = next_nonce(self.node, account)
+        try:
+            return self.send(account, "PaymentChannels", "open", terms, amount)
+        except TransactionPending as pending:
+            channel_id = config.channel_id(payment_domain(self.deployment.chain_id, spender))
+            raise DepositPending(pending, channel_id, amount, nonce) from pending
 
     def channel_balance(self, channel_id: OctetsLike) -> tuple[int, int]:
         """(deposited, claimed) of a payment channel, base units."""

@@ -306,7 +306,8 @@ class Client(IndexClient):
         `receiver` than that (None: whoever the API names), nor when the price is above `max_price`.
         The price at this moment is what the channel agrees to where no `max_price` is given, here
         or to the client. Raises WrongPayee, PriceTooHigh, PaymentRequired, NoPaymentAsked,
-        ApiUnavailable, ChainUnavailable, or what the contract refuses by its name.
+        ApiUnavailable, ChainUnavailable, or what the contract refuses by its name; DepositPending:
+        call it again, and it looks for what was sent before it deposits anything.
         """
         opening = self._opening(max_price)
         self.channel = self.run(opening.open(receiver, amount, withdraw_delay_s))

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+    from corechain.deposits import Deposits
     from corechain.held_channels import HeldChannel, Refilling
     from corechain.histories import Progress, Stand
     from corechain.history import Gaps
@@ -126,6 +127,13 @@ class ClientBase:
 
         return ReceiptChecks(self.chain)
 
+    @cached_property
+    def _deposits(self) -> "Deposits":
+        """All that this client makes: it remembers those of which it does not know what became."""
+        from corechain.deposits import Deposits
+
+        return Deposits()
+
     def _receipt_check(self) -> "Check | None":
         return (lambda signed: self._receipt_checks.check(signed)) if self.verify else None
 
@@ -212,7 +220,7 @@ class ClientBase:
 
         given = None if max_price is None else whole("max_price", max_price, 0, U128_MAX)
         limit = self.max_price if given is None else given
-        return Opening(self._account(), self.contracts, lambda: self.chain, limit)
+        return Opening(self._account(), self.contracts, lambda: self.chain, limit, self._deposits)
 
     def _history_stand(
         self,
@@ -243,7 +251,8 @@ class ClientBase:
         if most is not None:
             from corechain.held_channels import Refilling
 
-            self._refilling = opened, Refilling(self.chain, self._account(), deposit, most)
+            refill = Refilling(self.chain, self._account(), deposit, most, deposits=self._deposits)
+            self._refilling = opened, refill
         return opened
 
     def _leave(self, channel: "PaymentChannel") -> "HeldChannel":

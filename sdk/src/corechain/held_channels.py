@@ -6,19 +6,25 @@ is over, in which the payee redeems its vouchers (contracts/PaymentChannels.sol)
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
+from corechain.contracts import Reverted
+from corechain.deposits import Deposits
 from corechain.node import ChainUnavailable
 from corechain.payments import PaymentChannel, Price
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import PaymentRequired
+from corechain.protocol.events import Event, WithdrawFinalized, WithdrawInitiated
+from corechain.protocol.logs import decode_log, topic_of
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+    from corechain.transactions import Receipt
 
+E = TypeVar("E", bound=Event)
 LAG_TRIES, LAG_PAUSE_S = 40, 0.25
 """How long a node may lag behind what is known of it otherwise: some blocks of a layer 2."""
 
@@ -84,6 +90,7 @@ class Refilling:
     amount: int
     most: int
     sleep: Callable[[float], object] = time.sleep
+    deposits: Deposits = field(default_factory=Deposits)
 
     def _held(self, channel: PaymentChannel) -> int:
         """Raises ChainUnavailable where the node does not come to know of another process's
@@ -101,7 +108,8 @@ class Refilling:
 
     def __call__(self, channel: PaymentChannel, price: Price) -> None:
         """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
-        TransactionPending, and what the contract refuses by its name."""
+        DepositPending, and what the contract refuses by its name."""
+        self.deposits.count(self.chain, self.account, channel)
         channel.deposit = self._held(channel)
         lacks = channel.lacks(price)
         if not lacks:
@@ -112,22 +120,49 @@ class Refilling:
                 f"the channel holds {channel.deposit}, {channel.spent} is spent, and {self.most} "
                 "may be deposited in all: raise `most`, or open another channel"
             )
-        self.chain.open_channel(self.account, channel.config, wanted)
-        channel.deposit += wanted
+        self.deposits.put(self.chain, self.account, channel, wanted)
+
+
+def _told(receipt: "Receipt", kind: type[E]) -> list[E]:
+    """The events of one kind in a receipt: what a transaction has done, without asking again."""
+    mine = [log for log in receipt["logs"] if log.topics[:1] == (topic_of(kind),)]
+    events = [decode_log(log.topics, log.data) for log in mine]
+    return [event for event in events if isinstance(event, kind)]
 
 
 def start_withdrawal(chain: "Chain", account: "LocalAccount", held: HeldChannel) -> HeldChannel:
     """Asks for all that no voucher has drawn; a withdrawal that runs already stays as it is.
 
-    Raises ChainUnavailable, TransactionPending, and what the contract refuses by its name.
+    Raises ChainUnavailable, TransactionPending, and what the contract refuses by its name. After a
+    TransactionPending it may be called again: the contract starts one withdrawal at a time.
     """
-    if not held.withdrawing and held.left:
-        chain.initiate_withdraw(account, held.config, held.left)
-    return held_channel(chain, held.channel_id, held.config)
+    if held.withdrawing or not held.left:
+        return held
+    try:
+        receipt = chain.initiate_withdraw(account, held.config, held.left)
+    except Reverted:
+        now = held_channel(chain, held.channel_id, held.config)
+        if not now.withdrawing:  # else an earlier transaction, or another process, was first
+            raise
+        return now
+    for event in _told(receipt, WithdrawInitiated):
+        at = event.finalize_after
+        held = replace(held, withdrawing=event.amount, withdrawable_at=at)
+    return held
 
 
 def end_withdrawal(chain: "Chain", account: "LocalAccount", held: HeldChannel) -> HeldChannel:
     """Takes what is still there out, once it is mature. Raises WithdrawDelayNotElapsed and what
-    else the contract refuses by its name, ChainUnavailable, TransactionPending."""
-    chain.finalize_withdraw(account, held.config)
-    return held_channel(chain, held.channel_id, held.config)
+    else the contract refuses by its name, ChainUnavailable, TransactionPending: it may be called
+    again, for a withdrawal ends once."""
+    try:
+        receipt = chain.finalize_withdraw(account, held.config)
+    except Reverted:
+        now = held_channel(chain, held.channel_id, held.config)
+        if now.withdrawing:  # else an earlier transaction, or another process, was first
+            raise
+        return now
+    for event in _told(receipt, WithdrawFinalized):
+        left = held.deposit - event.amount
+        held = replace(held, deposit=left, withdrawing=0, withdrawable_at=None)
+    return held
