@@ -10,11 +10,12 @@ given a client
 import asyncio
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -22,10 +23,11 @@ import pytest
 from support.processes import PATIENCE_S, eventually
 
 from corechain import AsyncClient, Client
-from corechain.chain import Chain
+from corechain.chain import Chain, ChainUnavailable
 from corechain.deployment import load_deployment
 from corechain.devnet.process import free_port
 from corechain.http import async_client, client, is_loopback
+from corechain.node import AnswerLost, Node
 from corechain.service.rpc import Rpc
 from corechain.status import Places, inspect
 
@@ -90,7 +92,7 @@ def blocking(url, deployment):
 FORK = """
 import os, sys
 from corechain import Client
-from corechain.chain import Chain
+from corechain.chain import Chain, ChainUnavailable
 url, deployment, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 client = Client(url, url, url, deployment)
 chain = client.chain
@@ -276,3 +278,23 @@ def test_a_chain_that_nobody_closed_leaves_no_connection(url, deployment):
     (made,) = chain._node._clients._clients.values()
     del chain
     assert eventually(lambda: made.is_closed)
+
+
+def test_a_connection_that_ends_while_the_node_works_is_an_answer_lost():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up():
+            connection, _ = server.accept()
+            connection.recv(1)
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node, pytest.raises(AnswerLost):
+            node.call("eth_chainId")
+        thread.join()
+    with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node:
+        with pytest.raises(ChainUnavailable) as refused:
+            node.call("eth_chainId")
+        assert not isinstance(refused.value, AnswerLost)

@@ -10,9 +10,7 @@ given a provider
   └── an address without contracts is another chain
 """
 
-import socket
 import threading
-from contextlib import closing
 
 import pytest
 from support.provider import LEGACY, POLYGON, Habits, provider
@@ -23,7 +21,7 @@ from corechain.chain import Chain, ChainUnavailable, TransactionPending
 from corechain.deployment import DeployedContract, Deployment, load_deployment
 from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
-from corechain.node import AnswerLost, Node, NodeRefusal, UnfitAnswer
+from corechain.node import AnswerLost, NodeRefusal, UnfitAnswer
 from corechain.protocol.archive import Group
 from corechain.protocol.errors import UnknownBatch, WrongChain
 from corechain.protocol.fleet import Fleet
@@ -337,26 +335,6 @@ def test_who_may_not_write_hears_it_at_once(hosted):
     with pytest.raises(UnfitAnswer, match="HTTP 403"):
         chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
     assert len(running.asked("eth_sendRawTransaction")) == 1
-
-
-def test_a_connection_that_ends_while_the_node_works_is_an_answer_lost():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-
-        def hang_up():
-            connection, _ = server.accept()
-            connection.recv(1)
-            connection.close()
-
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node, pytest.raises(AnswerLost):
-            node.call("eth_chainId")
-        thread.join()
-    with closing(Node(f"http://127.0.0.1:{port}", 5.0)) as node:
-        with pytest.raises(ChainUnavailable) as refused:
-            node.call("eth_chainId")
-        assert not isinstance(refused.value, AnswerLost)
 
 
 def test_a_nonce_that_another_transaction_took_is_refused(hosted, monkeypatch):
