@@ -92,7 +92,7 @@ def blocking(url, deployment):
 FORK = """
 import os, sys
 from corechain import Client
-from corechain.chain import Chain, ChainUnavailable
+from corechain.chain import Chain
 url, deployment, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 client = Client(url, url, url, deployment)
 chain = client.chain

@@ -6,6 +6,8 @@ Given a client that does not know what became of a deposit
   └── an allowance in doubt is no deposit: it is allowed again
 """
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from sdk.test_sdk_payments import PRICE, Reply, channel, offer, price, refusal
+from support.processes import PATIENCE_S, eventually
 from support.provider import Habits, provider
 
 from corechain import Client
@@ -49,7 +52,7 @@ def hosted(anvil, deployment, chain_state, monkeypatch):
         yield running, client
 
 
-def carried_out(client: Client, flow: Any) -> Any:
+def carried_out(client: Client, flow: Any, until: int | None = None) -> Any:
     """The result of a flow, before an API that names its price and knows of no channel."""
     extra = {"paymentChannels": "0x" + client.contracts.address("PaymentChannels").hex()}
     asked = offer(asset="0x" + client.contracts.address("CoreToken").hex(), extra=extra)
@@ -59,8 +62,15 @@ def carried_out(client: Client, flow: Any) -> Any:
             raise ApiUnavailable("nothing is mirrored yet")
         if isinstance(step, Quote):
             return Reply(402, refusal(asked))
-        return step.question() if isinstance(step, Ask) else None
+        if not isinstance(step, Ask):
+            return None
+        said = step.question()
+        asked_so_far.append(step)
+        if len(asked_so_far) == until:
+            raise InterruptedError
+        return said
 
+    asked_so_far = list[Ask]()
     return client._drive(flow, carry_out)
 
 
@@ -100,7 +110,34 @@ def test_a_channel_whose_deposit_is_in_doubt_is_opened_once(hosted, monkeypatch,
     assert (mine.channel_id, mine.deposit) == (caught.value.channel_id, AMOUNT)
     assert client.chain.channel_balance(mine.channel_id) == (AMOUNT, 0)
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
-    assert client._deposits.doubtful() == []
+    assert client._deposits.unused() == []
+
+
+@pytest.mark.parametrize("call", ["open", "ready"])
+def test_a_channel_that_was_opened_for_a_cancelled_task_is_opened_once(hosted, call):
+    _, client = hosted
+    held = client.chain.balance_of(ADMIN.address)
+    gone = partial(getattr(client._opening(None), call), None, AMOUNT, 900)
+    with pytest.raises(InterruptedError):
+        carried_out(client, gone(), until=2)  # its thread goes on to the end, and nobody listens
+    (config,) = client._deposits.unused()
+    assert opened(client, call).config == config
+    assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
+
+
+def test_a_deposit_under_way_is_waited_for():
+    may_end, mine, deposits = threading.Event(), channel(deposit=5), Deposits()
+    chain: Any = SimpleNamespace(open_channel=lambda *_: may_end.wait(PATIENCE_S))
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(deposits.put, chain, ADMIN, mine, 3)
+        assert eventually(lambda: deposits.unused() == [mine.config])
+        found = threads.submit(deposits.landed, chain, ADMIN, mine.config)
+        may_end.set()
+        assert found.result() == 8 == mine.deposit
+    chain.open_channel = lambda *_: pytest.fail("refused")
+    with pytest.raises(pytest.fail.Exception):
+        deposits.put(chain, ADMIN, mine, 3)
+    assert deposits.landed(chain, ADMIN, mine.config) == 8
 
 
 def test_a_channel_whose_refill_is_in_doubt_is_filled_once(hosted, monkeypatch):
@@ -177,9 +214,7 @@ def test_what_a_node_says_of_a_deposit_in_doubt(found, known, nonce, holds):
         deposits.put(node, ADMIN, mine, 3)
     if holds is None:
         with pytest.raises(DepositPending):
-            deposits.count(node, ADMIN, mine)
+            deposits.landed(node, ADMIN, mine.config)
     else:
-        assert deposits.count(node, ADMIN, mine) == (holds > 0)
-    assert mine.deposit == (holds or 5)
-    is_forgotten = isinstance(found, dict) and holds is not None
-    assert deposits.doubtful() == ([] if is_forgotten else [mine.config])
+        assert deposits.landed(node, ADMIN, mine.config) == holds
+    assert deposits.unused() == ([] if found == receipt(status="0x0") else [mine.config])

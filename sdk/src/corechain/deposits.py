@@ -1,8 +1,11 @@
-"""Deposits into payment channels: one that was sent is not sent again while it may still be mined.
+"""Deposits into payment channels: one that was sent is not sent again while it may still be mined,
+nor one that was mined for a caller who had gone (a cancelled task).
 
 Blocking. What is in doubt is kept by the client that sent it; another process cannot know of it.
 """
 
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -59,67 +62,75 @@ def _may_be_mined(node: Node, account: "LocalAccount", sent: DepositPending) -> 
     return found is not None or next_nonce(node, account) != sent.nonce
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A deposit in doubt; the channel holds at least `holds` once it is mined."""
+@dataclass(slots=True)
+class _Deposit:
+    """Under way, in doubt, or mined and not in use yet; the channel holds at least `holds` then."""
 
-    pending: DepositPending
+    amount: int
     holds: int
+    pending: DepositPending | None = None
+    is_mined: bool = False
 
 
 @dataclass(slots=True)
 class Deposits:
-    """Makes deposits, and keeps those that were sent and have no receipt, by channel."""
+    """Makes deposits one after the other, for each replaces the allowance of the one before; keeps
+    each, by its channel, until it is said to be in use."""
 
-    _sent: dict[ChannelConfig, _Sent] = field(default_factory=dict)
+    _made: dict[ChannelConfig, _Deposit] = field(default_factory=dict)
+    # By process: a lock that a thread holds at a fork would stay locked in the child.
+    _locks: dict[int, threading.Lock] = field(default_factory=dict, repr=False)
 
-    def doubtful(self, amount: int | None = None) -> list[ChannelConfig]:
-        """Channels with a deposit that may not be mined yet; with `amount`, whose first one is of
-        that much."""
+    def unused(self, amount: int | None = None) -> list[ChannelConfig]:
+        """Channels with a deposit that nobody uses yet; with `amount`, whose first one is of that
+        much."""
         return [
             config
-            for config, sent in list(self._sent.items())
-            if amount is None or sent.holds == sent.pending.amount == amount
+            for config, made in list(self._made.items())
+            if amount is None or made.holds == made.amount == amount
         ]
 
     def put(
         self, chain: "Chain", account: "LocalAccount", channel: "PaymentChannel", amount: int
     ) -> None:
         """Deposits so much, and counts it. Raises as `Chain.open_channel`."""
-        try:
-            chain.open_channel(account, channel.config, amount)
-        except DepositPending as pending:
-            self._sent[channel.config] = _Sent(pending, channel.deposit + amount)
-            raise
-        self.forget(channel.config)
-        channel.deposit += amount
+        config, made = channel.config, _Deposit(amount, channel.deposit + amount)
+        with self._turn():
+            before, self._made[config] = self._made.get(config), made
+            try:
+                chain.open_channel(account, config, amount)
+            except DepositPending as pending:
+                made.pending = pending
+                raise
+            except BaseException:
+                self._made.pop(config)  # one before it stays in doubt
+                self._made |= {config: before} if before is not None else {}
+                raise
+            made.is_mined, channel.deposit = True, made.holds
 
     def landed(self, chain: "Chain", account: "LocalAccount", config: ChannelConfig) -> int:
-        """What a channel holds at least by a deposit that was in doubt and is mined; 0 where there
-        is none to count. Raises DepositPending while it may still be mined."""
-        sent = self._sent.get(config)
-        if sent is None:
-            return 0
+        """What a channel holds at least by a deposit that is mined and not in use; 0 where there is
+        none. Waits for one that is under way. Raises DepositPending while one may be mined."""
+        with self._turn():
+            made = self._made.get(config)
+        if made is None or made.is_mined or made.pending is None:
+            return 0 if made is None else made.holds
+        sent = made.pending
         try:
-            succeeded = _has_succeeded(chain.node, sent.pending.transaction)
-            waits = succeeded is None and _may_be_mined(chain.node, account, sent.pending)
+            succeeded = _has_succeeded(chain.node, sent.transaction)
+            waits = succeeded is None and _may_be_mined(chain.node, account, sent)
         except ChainUnavailable as error:
-            raise sent.pending.with_traceback(None) from error
+            raise sent.with_traceback(None) from error
         if waits:
-            raise sent.pending.with_traceback(None)
+            raise sent.with_traceback(None)
+        made.is_mined = bool(succeeded)
         if succeeded is False:
-            self.forget(config)
-        return sent.holds if succeeded else 0
+            self.use(config)
+        return made.holds if made.is_mined else 0
 
-    def count(self, chain: "Chain", account: "LocalAccount", channel: "PaymentChannel") -> bool:
-        """Whether a deposit that was in doubt is mined now: then it is counted, once. Raises
-        DepositPending while it may still be mined."""
-        holds = self.landed(chain, account, channel.config)
-        if holds:
-            channel.deposit = max(channel.deposit, holds)
-            self.forget(channel.config)
-        return holds > 0
+    def _turn(self) -> threading.Lock:
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def forget(self, config: ChannelConfig) -> None:
-        """Once it is counted, or void."""
-        self._sent.pop(config, None)
+    def use(self, config: ChannelConfig) -> None:
+        """Its deposit is in use, or void: whoever comes next makes another one."""
+        self._made.pop(config, None)

@@ -109,7 +109,8 @@ class Refilling:
     def __call__(self, channel: PaymentChannel, price: Price) -> None:
         """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
         DepositPending, and what the contract refuses by its name."""
-        self.deposits.count(self.chain, self.account, channel)
+        landed = self.deposits.landed(self.chain, self.account, channel.config)
+        channel.deposit = max(channel.deposit, landed)
         channel.deposit = self._held(channel)
         lacks = channel.lacks(price)
         if not lacks:
@@ -121,6 +122,7 @@ class Refilling:
                 "may be deposited in all: raise `most`, or open another channel"
             )
         self.deposits.put(self.chain, self.account, channel, wanted)
+        self.deposits.use(channel.config)
 
 
 def _told(receipt: "Receipt", kind: type[E]) -> list[E]:

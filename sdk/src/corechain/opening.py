@@ -94,6 +94,14 @@ class Opening:
     ) -> Opened[PaymentChannel]:
         """An open channel to the payee that the API names, which must be `receiver` if given. The
         one that the same call has opened before, where its deposit was in doubt."""
+        opened = yield from self._opened(receiver, amount, delay_s)
+        self.deposits.use(opened.config)
+        return opened
+
+    def _opened(
+        self, receiver: OctetsLike | None, amount: int, delay_s: int
+    ) -> Opened[PaymentChannel]:
+        """The same, kept until its deposit is said to be in use."""
         amount = whole("amount", amount, 1, U128_MAX)
         delay_s = whole("withdraw_delay_s", delay_s, MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S)
         wanted = None if receiver is None else address("receiver", receiver)
@@ -101,8 +109,10 @@ class Opening:
         if amount < price.amount:
             raise PaymentRequired(f"a deposit of {amount} pays for no query at {price.amount}")
         channel = self._unfunded(price, amount, delay_s)
-        is_mined = yield Ask(lambda: self.deposits.count(self.chain(), self.account, channel))
-        if not is_mined:
+        config = channel.config
+        holds = yield Ask(lambda: self.deposits.landed(self.chain(), self.account, config))
+        channel.deposit = holds
+        if not holds:
             yield Ask(lambda: self.deposits.put(self.chain(), self.account, channel, amount))
         channel.max_price = self._agreed(price)
         return channel
@@ -120,7 +130,7 @@ class Opening:
             salt=secrets.token_bytes(32),
             receiver_authorizer=price.authorizer,
         )
-        for config in self.deposits.doubtful(amount):
+        for config in self.deposits.unused(amount):
             if replace(config, salt=channel.config.salt) == channel.config:
                 channel.config = config
         return channel
@@ -161,20 +171,21 @@ class Opening:
             if not found.withdrawing and self._pays(found.config, price)
         ]
         if not usable:
-            opened = yield from self.open(receiver, deposit, delay_s)
+            opened = yield from self._opened(receiver, deposit, delay_s)
             yield from self._listed(opened.channel_id)
+            self.deposits.use(opened.config)  # now: the API has it
             return opened
         best = max(usable, key=lambda found: found.left)
         for found in landed:
             yield from self._listed(found.channel_id)
-            self.deposits.forget(found.config)  # now: the API has it, whatever happens from here on
+            self.deposits.use(found.config)
         return self._funded(best.config, best.deposit, best.claimed, price)
 
     def _landed(self, price: Price) -> Opened[list[HeldChannel]]:
         """Channels that an API is paid from, and that it may not list yet: a deposit that was in
         doubt is mined. Raises DepositPending while one may still be."""
         found = list[HeldChannel]()
-        for config in self.deposits.doubtful():
+        for config in self.deposits.unused():
             if self._pays(config, price):
                 one = yield Ask(partial(self._landed_in, config))
                 found += [] if one is None else [one]
