@@ -165,6 +165,7 @@ CHAIN = {
     "balance_of": {"holder": DEVICE},
     "rewards_claimed": {"owner": DEVICE},
     "open_channel": {"account": ADMIN, "config": CONFIG, "amount": 1},
+    "again": {"sent": None},
     "channel_balance": {"channel_id": bytes(32)},
     "pending_withdrawal": {"channel_id": bytes(32)},
     "time": {},

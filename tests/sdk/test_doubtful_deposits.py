@@ -1,36 +1,37 @@
 """A deposit that was sent, and whose receipt has not come.
 
 Given a client that does not know what became of a deposit
-  ├── the same call looks for the transaction first, and deposits nothing while it may be mined
-  ├── mined, it is counted once; void, or lost by the node, it is made again, into the same channel
+  ├── the same call sends the same bytes again, and waits for those
+  ├── mined, it is counted once; failed, or with its nonce spent for good, it is made anew
+  ├── so it is after Ctrl-C, and for who comes after a task that was cancelled
+  ├── calls that run side by side open a channel each, one deposit after the other
   └── an allowance in doubt is no deposit: it is allowed again
 """
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sdk.test_sdk_payments import PRICE, Reply, channel, offer, price, refusal
-from support.processes import PATIENCE_S, eventually
+from sdk.test_sdk_payments import PRICE, Reply, offer, price, refusal
 from support.provider import Habits, provider
 
 from corechain import Client
+from corechain import deposits as deposits_module
 from corechain.account import account_from_key
 from corechain.chain import ChainUnavailable, TransactionPending
-from corechain.deposits import DepositPending, Deposits
+from corechain.deposits import DepositPending, Deposits, DepositUnderWay
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.opening import Opening
 from corechain.payments import channel_to
 from corechain.protocol.keys import Secp256k1Key
 from corechain.steps import ApiUnavailable, Ask, Quote, Request
+from corechain.transactions import Sent
 
 ADMIN, AMOUNT = account_from_key(ADMIN_KEY), 5 * PRICE
-SENT, OTHER = b"\x77" * 32, "0x" + "66" * 32
-HASH = "0x" + SENT.hex()
+TARGET = bytes(19) + b"\2"
 SILENT = Habits(null_receipts=10**6)
 
 
@@ -78,20 +79,22 @@ def opened(client: Client, call: str = "open") -> Any:
     return carried_out(client, getattr(client._opening(None), call)(None, AMOUNT, 900))
 
 
-def leave_in_doubt(hosted: Any, monkeypatch: Any, *, number: int, is_lost: bool) -> None:
-    """The transaction of this number from now on is sent, or lost, and no receipt comes."""
+def leave_in_doubt(hosted: Any, monkeypatch: Any, *, number: int, is_lost: bool) -> list[bytes]:
+    """The transaction of this number from now on is sent, or lost, and no receipt comes. All that
+    were sent from then on."""
     running, client = hosted
     real, sent = client.chain._sender._broadcast, list[bytes]()
 
-    def broadcast(raw: bytes, transaction: bytes) -> None:
-        sent.append(transaction)
+    def broadcast(one: Sent) -> None:
+        sent.append(one.raw)
         in_doubt = len(sent) == number
         if not (in_doubt and is_lost):
-            real(raw, transaction)
-        if in_doubt and not is_lost:
+            real(one)
+        if in_doubt:
             running.habits = SILENT
 
     monkeypatch.setattr(client.chain._sender, "_broadcast", broadcast)
+    return sent
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
@@ -99,18 +102,17 @@ def leave_in_doubt(hosted: Any, monkeypatch: Any, *, number: int, is_lost: bool)
 def test_a_channel_whose_deposit_is_in_doubt_is_opened_once(hosted, monkeypatch, call, is_lost):
     running, client = hosted
     held = client.chain.balance_of(ADMIN.address)
-    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=is_lost)
-    with pytest.raises(DepositPending, match=r"channel list") as caught:
-        opened(client, call)
-    if not is_lost:
-        with pytest.raises(DepositPending):
+    sent = leave_in_doubt(hosted, monkeypatch, number=2, is_lost=is_lost)
+    for _ in range(2):
+        with pytest.raises(DepositPending, match=r"channel list") as caught:
             opened(client, call)
     running.habits = Habits()
     mine = opened(client, call)
     assert (mine.channel_id, mine.deposit) == (caught.value.channel_id, AMOUNT)
     assert client.chain.channel_balance(mine.channel_id) == (AMOUNT, 0)
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
-    assert client._deposits.unused() == []
+    assert len(set(sent)) == 2  # an allowance, and the same deposit each time
+    assert client._deposits._left == []
 
 
 @pytest.mark.parametrize("call", ["open", "ready"])
@@ -119,25 +121,49 @@ def test_a_channel_that_was_opened_for_a_cancelled_task_is_opened_once(hosted, c
     held = client.chain.balance_of(ADMIN.address)
     gone = partial(getattr(client._opening(None), call), None, AMOUNT, 900)
     with pytest.raises(InterruptedError):
-        carried_out(client, gone(), until=2)  # its thread goes on to the end, and nobody listens
-    (config,) = client._deposits.unused()
-    assert opened(client, call).config == config
+        carried_out(client, gone(), until=1)  # its thread goes on to the end, and nobody listens
+    (left,) = client._deposits._left
+    assert opened(client, call).config == left.config
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
 
 
-def test_a_deposit_under_way_is_waited_for():
-    may_end, mine, deposits = threading.Event(), channel(deposit=5), Deposits()
-    chain: Any = SimpleNamespace(open_channel=lambda *_: may_end.wait(PATIENCE_S))
+def test_what_is_interrupted_while_it_waits_is_gone_on_with(hosted, monkeypatch):
+    """By Ctrl-C, which ends the call wherever it is."""
+    _, client = hosted
+    held = client.chain.balance_of(ADMIN.address)
+    receipt, calls = client.chain._sender._receipt, iter(range(9))
+
+    def interrupted(*asked: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return receipt(*asked)
+
+    monkeypatch.setattr(client.chain._sender, "_receipt", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        opened(client)
+    assert kept.tb is not None, "its frames are kept, as by an interactive session"
+    mine = opened(client)
+    assert client.chain.channel_balance(mine.channel_id) == (AMOUNT, 0)
+    assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
+
+
+def test_calls_side_by_side_open_a_channel_each(hosted):
+    _, client = hosted
     with ThreadPoolExecutor(2) as threads:
-        threads.submit(deposits.put, chain, ADMIN, mine, 3)
-        assert eventually(lambda: deposits.unused() == [mine.config])
-        found = threads.submit(deposits.landed, chain, ADMIN, mine.config)
-        may_end.set()
-        assert found.result() == 8 == mine.deposit
-    chain.open_channel = lambda *_: pytest.fail("refused")
-    with pytest.raises(pytest.fail.Exception):
-        deposits.put(chain, ADMIN, mine, 3)
-    assert deposits.landed(chain, ADMIN, mine.config) == 8
+        found = [call.result() for call in [threads.submit(opened, client) for _ in range(2)]]
+    assert len({one.channel_id for one in found}) == 2
+    for one in found:
+        assert client.chain.channel_balance(one.channel_id) == (AMOUNT, 0)
+
+
+def test_no_thread_waits_long_for_the_deposit_of_another(monkeypatch):
+    """An asyncio program has a few threads for all that blocks."""
+    monkeypatch.setattr(deposits_module, "TURN_S", 0.05)
+    deposits = Deposits()
+    with deposits.turn(), pytest.raises(DepositUnderWay), deposits.turn():
+        raise AssertionError
+    with deposits.turn():  # it is free again
+        pass
 
 
 def test_a_channel_whose_refill_is_in_doubt_is_filled_once(hosted, monkeypatch):
@@ -172,49 +198,67 @@ def test_an_allowance_in_doubt_is_no_deposit(hosted, monkeypatch):
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
 
 
-def receipt(**changes: Any) -> dict[str, Any]:
-    return {"transactionHash": HASH, "blockNumber": "0x9", "status": "0x1"} | changes
-
-
-@pytest.mark.parametrize(
-    ("found", "known", "nonce", "holds"),
-    [
-        (receipt(), {}, 7, 8),
-        (receipt(status="0x0"), {}, 8, 0),
-        (receipt(blockNumber=None), {}, 7, None),
-        (None, {}, 7, None),
-        (None, None, 7, 0),
-        (None, None, 8, None),
-        (None, None, 6, None),
-        (receipt(transactionHash=OTHER), {}, 7, None),
-        ("mined", {}, 7, None),
-        (ChainUnavailable("away"), {}, 7, None),
-    ],
-    ids=str,
-)
-def test_what_a_node_says_of_a_deposit_in_doubt(found, known, nonce, holds):
-    """None: nothing is deposited, for it may still be mined, or is."""
-    said = {
-        "eth_getTransactionReceipt": found,
-        "eth_getTransactionByHash": known,
-        "eth_getTransactionCount": hex(nonce),
-    }
-
-    def call(method: str, *_: Any) -> Any:
-        if isinstance(said[method], Exception):
-            raise said[method]
-        return said[method]
-
-    def pending(*_: Any) -> None:
-        raise DepositPending(TransactionPending(SENT, 1), bytes(32), 3, 7)
-
-    deposits, mine = Deposits(), channel(deposit=5)
-    node: Any = SimpleNamespace(node=SimpleNamespace(call=call), open_channel=pending)
-    with pytest.raises(DepositPending, match=r"0x7777.*3 into channel 0x0000"):
-        deposits.put(node, ADMIN, mine, 3)
-    if holds is None:
-        with pytest.raises(DepositPending):
-            deposits.landed(node, ADMIN, mine.config)
+@pytest.mark.parametrize("final", [False, True])
+def test_a_deposit_is_made_anew_only_when_its_nonce_is_spent_for_good(hosted, monkeypatch, final):
+    running, client = hosted
+    held = client.chain.balance_of(ADMIN.address)
+    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=True)
+    with pytest.raises(DepositPending) as caught:
+        opened(client)
+    running.habits = Habits()
+    client.chain.send(ADMIN, "CoreToken", "approve", bytes(19) + b"\1", 1)  # under the same nonce
+    if final:
+        client.chain.node.call("anvil_mine", hex(100))
+        mine = opened(client)
+        assert mine.channel_id == caught.value.channel_id
+        assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
     else:
-        assert deposits.landed(node, ADMIN, mine.config) == holds
-    assert deposits.unused() == ([] if found == receipt(status="0x0") else [mine.config])
+        with pytest.raises(DepositPending, match="last word"):
+            opened(client)
+        assert client.chain.balance_of(ADMIN.address) == held
+
+
+def test_a_deposit_that_failed_is_made_anew(hosted, monkeypatch):
+    running, client = hosted
+    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=False)
+    with pytest.raises(DepositPending):
+        opened(client)
+    running.habits = Habits()
+    again = client.chain._sender.again
+    failed = lambda sent: again(sent) | {"status": 0}  # noqa: E731
+    monkeypatch.setattr(client.chain._sender, "again", failed)
+    mine = opened(client)
+    assert client.chain.channel_balance(mine.channel_id) == (2 * AMOUNT, 0)
+
+
+@pytest.mark.parametrize("method", ["eth_getTransactionCount", "eth_sendRawTransaction"])
+def test_an_outage_of_now_says_nothing_of_what_was_sent_before(hosted, monkeypatch, method):
+    running, client = hosted
+    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=True)
+    with pytest.raises(DepositPending) as caught:
+        opened(client)
+    call = client.chain.node.call
+
+    def away(asked: str, *params: Any) -> Any:
+        if asked == method:
+            raise ChainUnavailable("away")
+        return call(asked, *params)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(client.chain._sender.node, "call", away)
+        with pytest.raises(ChainUnavailable, match="away"):
+            opened(client)
+    running.habits = Habits()
+    assert opened(client).channel_id == caught.value.channel_id
+
+
+def test_what_replaced_a_transaction_or_was_replaced_by_it_is_looked_for_too(hosted):
+    _, client = hosted
+    sender, hurried = client.chain._sender, client.chain.in_a_hurry(10**12, 0.1)
+    sent = list[Sent]()
+    receipt = hurried._sender.send(ADMIN, TARGET, b"", sent.append)
+    newer = replace(sent[0], hash=bytes(32), replaces=(sent[0].hash,))
+    assert sender.again(newer) == receipt
+    other = replace(newer, replaces=())
+    client.chain.node.call("anvil_mine", hex(100))
+    assert sender.again(other) is None

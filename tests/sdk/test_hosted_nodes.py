@@ -303,6 +303,7 @@ def test_a_node_that_was_reached_once_and_is_gone_may_have_the_transaction(hoste
 SAID = {
     "a time-out of the node": NodeRefusal("eth_sendRawTransaction", -32002, "request timed out"),
     "a sequencer": NodeRefusal("eth_sendRawTransaction", -32000, "forward tx to sequencer: EOF"),
+    "a fault inside": NodeRefusal("eth_sendRawTransaction", -32603, "Internal error"),
     "another answer": AnswerLost("the node answered another request"),
 }
 
@@ -328,10 +329,11 @@ def test_what_was_taken_with_no_clear_answer_is_sent_once(hosted, monkeypatch, f
     assert chain.balance_of(HOLDER) == held + 9
 
 
-def test_who_may_not_write_hears_it_at_once(hosted):
+@pytest.mark.parametrize("page", [b"<html>no</html>", b'{"message": "no"}', b'{"error": "no"}'])
+def test_who_may_not_write_hears_it_at_once(hosted, page):
     """A page of whoever stands before the node, which let nothing pass."""
     running, chain = hosted
-    running.habits = Habits(lost_sends=10**6, lost_status=403)
+    running.habits = Habits(lost_sends=10**6, lost_page=(403, page))
     with pytest.raises(UnfitAnswer, match="HTTP 403"):
         chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
     assert len(running.asked("eth_sendRawTransaction")) == 1

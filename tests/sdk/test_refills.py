@@ -47,7 +47,9 @@ class Deposits:
     def channel_balance(self, channel_id: bytes) -> tuple[int, int]:
         return self.held, 0
 
-    def open_channel(self, account: object, config: ChannelConfig, amount: int) -> None:
+    def open_channel(
+        self, account: object, config: ChannelConfig, amount: int, signed: object
+    ) -> None:
         self.taken.append(amount)
         self.held += amount
 

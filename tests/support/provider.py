@@ -37,8 +37,8 @@ class Habits:
     `max_batch`: calls of one request; 0 for a provider that takes no batches at all.
     `busy`: so many requests are answered HTTP 429 first, with `retry_after`, if there is any.
     `busy_every`: so is every such request, for as long as it runs.
-    `lost_sends`: so many times a transaction is taken, and the answer is a gateway's error page
-    with `lost_status`.
+    `lost_sends`: so many times a transaction is taken, and the answer is `lost_page` (HTTP status,
+    body).
     """
 
     extra_data_bytes: int | None = None
@@ -58,7 +58,7 @@ class Habits:
     retry_after: str = "1"
     busy_every: int | None = None
     lost_sends: int = 0
-    lost_status: int = 504
+    lost_page: tuple[int, bytes] = (504, b"<html><body>gateway time-out</body></html>")
 
 
 POLYGON = Habits(extra_data_bytes=97, max_range_blocks=10_000, max_logs=10_000)
@@ -119,7 +119,7 @@ class Provider:
             return self._error(call, {"code": 4444, "message": "pruned history unavailable"})
         answer: dict[str, Any] = self._forwarded(call)
         if method == "eth_sendRawTransaction" and self._count(method) <= habits.lost_sends:
-            raise _Refused(habits.lost_status, b"<html><body>a page</body></html>")
+            raise _Refused(*habits.lost_page)
         if method in BLOCK_METHODS and answer.get("result"):
             self._rewrite_block(answer["result"])
         if method == "eth_getTransactionReceipt" and answer.get("result"):

@@ -113,6 +113,8 @@ class AsyncClient(AsyncIndexClient):
         except StopIteration as done:
             outcome: T = done.value
             return outcome
+        finally:
+            flow.close()  # at once, also when a Ctrl-C or a cancellation ends it from outside
 
     async def register_device(self, key: DeviceKey, owner: OctetsLike | None = None) -> Any:
         return await asyncio.to_thread(self._register, key, owner)

@@ -1,15 +1,15 @@
 """Contract calls: views, logs and transactions of one deployment behind one node."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
-from corechain.deposits import DepositPending, next_nonce
+from corechain.deposits import DepositPending
 from corechain.node import ChainUnavailable
 from corechain.protocol.archive import Place, Revealed
-from corechain.protocol.channel import ChannelConfig, payment_domain
+from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import DeviceRegistered, FleetEnrolled, KeysPublished
 from corechain.protocol.fleet import Fleet, device_ids, published_keys
@@ -31,7 +31,7 @@ from corechain.protocol.values import (
     whole,
 )
 from corechain.receipt_calls import ReceiptCalls
-from corechain.transactions import GasNotCovered, Receipt, TransactionPending
+from corechain.transactions import GasNotCovered, Receipt, Sent, TransactionPending
 from corechain.writer import require_account
 
 if TYPE_CHECKING:
@@ -271,21 +271,26 @@ class Chain(ReceiptCalls):
         """CORE tokens in base units."""
         return int(self.call("CoreToken", "balanceOf", address("holder", holder)))
 
-    def open_channel(self, account: "LocalAccount", config: ChannelConfig, amount: int) -> Receipt:
-        """Deposits CORE into a payment channel, after allowing exactly that much to be drawn. Sent
-        again it deposits again, so look for the transaction of a DepositPending first. A plain
-        TransactionPending is of the allowance: nothing is deposited, and a retry allows the same.
-        """
+    def open_channel(
+        self,
+        account: "LocalAccount",
+        config: ChannelConfig,
+        amount: int,
+        signed: Callable[[Sent], None] | None = None,
+    ) -> Receipt:
+        """Deposits CORE into a payment channel, after allowing exactly that much to be drawn; each
+        call deposits. `signed` hears of the deposit's transaction before any node does. Raises
+        DepositPending: `again(error.sent)` goes on with it. A plain TransactionPending is of the
+        allowance: nothing is deposited, and a retry allows the same."""
         # Before the allowance is paid for: what is wrong with the deposit is found here.
         amount, terms = whole("amount", amount, 1, U128_MAX), _config_tuple(config)
         spender = bytes(self.deployment.address("PaymentChannels"))
         self.send(account, "CoreToken", "approve", spender, amount)
-        nonce = next_nonce(self.node, account)
+        data = function_of("PaymentChannels", "open", 2).encode([terms, amount])
         try:
-            return self.send(account, "PaymentChannels", "open", terms, amount)
+            return self._send(account, "PaymentChannels", "open", data, signed)
         except TransactionPending as pending:
-            channel_id = config.channel_id(payment_domain(self.deployment.chain_id, spender))
-            raise DepositPending(pending, channel_id, amount, nonce) from pending
+            raise DepositPending.of(pending, self.deployment, config, amount) from pending
 
     def channel_balance(self, channel_id: OctetsLike) -> tuple[int, int]:
         """(deposited, claimed) of a payment channel, base units."""

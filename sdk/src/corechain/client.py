@@ -115,6 +115,8 @@ class Client(IndexClient):
         except StopIteration as done:
             outcome: T = done.value
             return outcome
+        finally:
+            flow.close()  # at once, also when a Ctrl-C or a cancellation ends it from outside
 
     def register_device(self, key: DeviceKey, owner: OctetsLike | None = None) -> Any:
         """Registers a device for an owner (default: this account)."""

@@ -127,12 +127,14 @@ class ClientBase:
 
         return ReceiptChecks(self.chain)
 
-    @cached_property
+    @property
     def _deposits(self) -> "Deposits":
         """All that this client makes: it remembers those of which it does not know what became."""
         from corechain.deposits import Deposits
 
-        return Deposits()
+        # Not a cached property: of two threads each would keep its own, from Python 3.12 on.
+        made: Deposits = self.__dict__.setdefault("_made_deposits", Deposits())
+        return made
 
     def _receipt_check(self) -> "Check | None":
         return (lambda signed: self._receipt_checks.check(signed)) if self.verify else None

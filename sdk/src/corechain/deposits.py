@@ -1,136 +1,152 @@
-"""Deposits into payment channels: one that was sent is not sent again while it may still be mined,
-nor one that was mined for a caller who had gone (a cancelled task).
+"""Deposits into payment channels: one that may have been sent is not made a second time.
 
-Blocking. What is in doubt is kept by the client that sent it; another process cannot know of it.
+What was signed is kept by the client that signed it. Who calls again goes on with the same bytes,
+which a chain takes once. Another process cannot know of it. Blocking.
 """
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from corechain.node import ChainUnavailable, Node, quantity
-from corechain.protocol.channel import ChannelConfig
-from corechain.transactions import TransactionPending
+from corechain.deployment import Deployment
+from corechain.node import ChainUnavailable
+from corechain.protocol.channel import ChannelConfig, payment_domain
+from corechain.protocol.errors import CoreChainError
+from corechain.transactions import Sent, TransactionPending
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
-    from corechain.payments import PaymentChannel
+
+TURN_S = 10.0
+"""How long a call waits for the deposit of another one. Not as long as that may take, minutes: an
+asyncio program has a few threads for all that blocks, and each that waits is one less."""
 
 
 class DepositPending(TransactionPending):
-    """The same of a deposit of `amount` (base units) into a channel. The client that sent it looks
-    for it before it deposits again. `nonce` is the transaction's, or a lower one."""
+    """The same of a deposit of `amount` (base units) into a channel. The client that sent it goes
+    on with it when the call is repeated."""
 
-    def __init__(
-        self, pending: TransactionPending, channel_id: bytes, amount: int, nonce: int
-    ) -> None:
+    def __init__(self, pending: TransactionPending, channel_id: bytes, amount: int) -> None:
         ChainUnavailable.__init__(
             self,
-            f"{pending}: it deposits {amount} into channel 0x{channel_id.hex()}. The same client "
-            "looks for it before it deposits again; another one cannot know of it, so look for the "
+            f"{pending}: it deposits {amount} into channel 0x{channel_id.hex()}. The same call of "
+            "the same client goes on with it; another client cannot know of it, so look for the "
             "channel first (`corechain channel list`)",
         )
-        self.transaction, self.channel_id = pending.transaction, channel_id
-        self.amount, self.nonce = amount, nonce
+        self.sent, self.channel_id, self.amount = pending.sent, channel_id, amount
+
+    @classmethod
+    def of(
+        cls, pending: TransactionPending, deployment: Deployment, config: ChannelConfig, amount: int
+    ) -> "DepositPending":
+        contract = bytes(deployment.address("PaymentChannels"))
+        domain = payment_domain(deployment.chain_id, contract)
+        return cls(pending, config.channel_id(domain), amount)
 
 
-def next_nonce(node: Node, account: "LocalAccount") -> int:
-    """Which the account's next transaction gets. Raises ChainUnavailable."""
-    raw = node.call("eth_getTransactionCount", account.address, "pending")
-    return quantity(raw, "a number of transactions")
+class DepositUnderWay(ChainUnavailable):
+    """Another call of this client deposits: it is not known yet what there will be."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"another call of this client has not ended its deposit in {TURN_S:g} s: ask again"
+        )
 
 
-def _has_succeeded(node: Node, transaction: bytes) -> bool | None:
-    """None without a receipt. Raises ChainUnavailable."""
-    raw = node.call("eth_getTransactionReceipt", "0x" + transaction.hex())
-    if raw is None or (isinstance(raw, Mapping) and raw.get("blockNumber") is None):
-        return None
-    if not isinstance(raw, Mapping) or raw.get("transactionHash") != "0x" + transaction.hex():
-        raise ChainUnavailable(f"the node sent {raw!r:.80} as a receipt")
-    return quantity(raw.get("status"), "the status of a receipt") == 1
+@dataclass(slots=True, eq=False)
+class Deposit:
+    """Of one call, which goes on with it until it is in use."""
 
-
-def _may_be_mined(node: Node, account: "LocalAccount", sent: DepositPending) -> bool:
-    """Of one without a receipt. Not where the node has not heard of it, and gives its nonce to the
-    next transaction: of two with one nonce a chain takes one. A node that has merely lost it, or
-    lags, does no harm then; one that gives a later nonce might. Raises ChainUnavailable."""
-    found = node.call("eth_getTransactionByHash", "0x" + sent.transaction.hex())
-    return found is not None or next_nonce(node, account) != sent.nonce
-
-
-@dataclass(slots=True)
-class _Deposit:
-    """Under way, in doubt, or mined and not in use yet; the channel holds at least `holds` then."""
-
+    config: ChannelConfig
     amount: int
     holds: int
-    pending: DepositPending | None = None
-    is_mined: bool = False
+    """What the channel holds at least once it is mined."""
+    sent: Sent | None = None
+    is_over: bool = False
+    """Whether the thread that makes it has ended: a task that is cancelled ends before."""
+
+    def signed(self, sent: Sent) -> None:
+        self.sent = sent
 
 
 @dataclass(slots=True)
 class Deposits:
-    """Makes deposits one after the other, for each replaces the allowance of the one before; keeps
-    each, by its channel, until it is said to be in use."""
+    """Of one client. `turn` first: each deposit replaces the allowance of the one before."""
 
-    _made: dict[ChannelConfig, _Deposit] = field(default_factory=dict)
+    _left: list[Deposit] = field(default_factory=list)
+    """Nobody goes on with these."""
     # By process: a lock that a thread holds at a fork would stay locked in the child.
     _locks: dict[int, threading.Lock] = field(default_factory=dict, repr=False)
 
-    def unused(self, amount: int | None = None) -> list[ChannelConfig]:
-        """Channels with a deposit that nobody uses yet; with `amount`, whose first one is of that
-        much."""
-        return [
-            config
-            for config, made in list(self._made.items())
-            if amount is None or made.holds == made.amount == amount
-        ]
-
-    def put(
-        self, chain: "Chain", account: "LocalAccount", channel: "PaymentChannel", amount: int
-    ) -> None:
-        """Deposits so much, and counts it. Raises as `Chain.open_channel`."""
-        config, made = channel.config, _Deposit(amount, channel.deposit + amount)
-        with self._turn():
-            before, self._made[config] = self._made.get(config), made
-            try:
-                chain.open_channel(account, config, amount)
-            except DepositPending as pending:
-                made.pending = pending
-                raise
-            except BaseException:
-                self._made.pop(config)  # one before it stays in doubt
-                self._made |= {config: before} if before is not None else {}
-                raise
-            made.is_mined, channel.deposit = True, made.holds
-
-    def landed(self, chain: "Chain", account: "LocalAccount", config: ChannelConfig) -> int:
-        """What a channel holds at least by a deposit that is mined and not in use; 0 where there is
-        none. Waits for one that is under way. Raises DepositPending while one may be mined."""
-        with self._turn():
-            made = self._made.get(config)
-        if made is None or made.is_mined or made.pending is None:
-            return 0 if made is None else made.holds
-        sent = made.pending
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Raises DepositUnderWay."""
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        if not lock.acquire(timeout=TURN_S):
+            raise DepositUnderWay
         try:
-            succeeded = _has_succeeded(chain.node, sent.transaction)
-            waits = succeeded is None and _may_be_mined(chain.node, account, sent)
-        except ChainUnavailable as error:
-            raise sent.with_traceback(None) from error
-        if waits:
-            raise sent.with_traceback(None)
-        made.is_mined = bool(succeeded)
-        if succeeded is False:
-            self.use(config)
-        return made.holds if made.is_mined else 0
+            yield
+        finally:
+            lock.release()
 
-    def _turn(self) -> threading.Lock:
-        return self._locks.setdefault(os.getpid(), threading.Lock())
+    def first(self, config: ChannelConfig, amount: int) -> Deposit:
+        """Into a new channel, or one of these terms that was left with a deposit of so much."""
+        for left in list(self._left):
+            is_first = left.holds == left.amount == amount
+            if is_first and replace(left.config, salt=config.salt) == config and self._take(left):
+                return left
+        return Deposit(config, amount, amount)
 
-    def use(self, config: ChannelConfig) -> None:
-        """Its deposit is in use, or void: whoever comes next makes another one."""
-        self._made.pop(config, None)
+    def left_in(self, config: ChannelConfig) -> Deposit | None:
+        """One that was left into this channel."""
+        mine = (left for left in list(self._left) if left.config == config)
+        return next((left for left in mine if self._take(left)), None)
+
+    def _take(self, left: Deposit) -> bool:
+        try:
+            self._left.remove(left)
+        except ValueError:  # another thread was first
+            return False
+        left.is_over = False
+        return True
+
+    def leave(self, deposit: Deposit) -> None:
+        """Its call has failed, or was given up: whoever calls again goes on with it, unless it is
+        known that nothing was sent."""
+        if deposit.sent is not None or not deposit.is_over:
+            self._left.append(deposit)
+
+    def make(self, chain: "Chain", account: "LocalAccount", deposit: Deposit) -> None:
+        """Returns when it is mined, by whatever call. Raises as `Chain.open_channel`."""
+        try:
+            if not self.is_mined(chain, deposit):
+                self._put(chain, account, deposit)
+        finally:
+            deposit.is_over = True
+
+    def _put(self, chain: "Chain", account: "LocalAccount", deposit: Deposit) -> None:
+        try:
+            chain.open_channel(account, deposit.config, deposit.amount, deposit.signed)
+        except TransactionPending:
+            raise
+        except CoreChainError:  # it was not sent, or it failed. Of a Ctrl-C nobody knows that.
+            deposit.sent = None
+            raise
+
+    def is_mined(self, chain: "Chain", deposit: Deposit) -> bool:
+        """Goes on with what was sent. Raises DepositPending while it may still be mined."""
+        if deposit.sent is None:
+            return False
+        try:
+            receipt = chain.again(deposit.sent)
+        except TransactionPending as pending:
+            where = chain.deployment, deposit.config
+            raise DepositPending.of(pending, *where, deposit.amount) from pending
+        succeeded = receipt is not None and receipt["status"] == 1
+        deposit.sent = deposit.sent if succeeded else None
+        return succeeded

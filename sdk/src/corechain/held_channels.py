@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from corechain.contracts import Reverted
-from corechain.deposits import Deposits
+from corechain.deposits import Deposit, Deposits
 from corechain.node import ChainUnavailable
 from corechain.payments import PaymentChannel, Price
 from corechain.protocol.channel import ChannelConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from corechain.transactions import Receipt
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 LAG_TRIES, LAG_PAUSE_S = 40, 0.25
 """How long a node may lag behind what is known of it otherwise: some blocks of a layer 2."""
 
@@ -109,8 +110,13 @@ class Refilling:
     def __call__(self, channel: PaymentChannel, price: Price) -> None:
         """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
         DepositPending, and what the contract refuses by its name."""
-        landed = self.deposits.landed(self.chain, self.account, channel.config)
-        channel.deposit = max(channel.deposit, landed)
+        with self.deposits.turn():
+            self._refill(channel, price)
+
+    def _refill(self, channel: PaymentChannel, price: Price) -> None:
+        left = self.deposits.left_in(channel.config)
+        if left is not None and self._kept(self.deposits.is_mined, left):
+            channel.deposit = max(channel.deposit, left.holds)
         channel.deposit = self._held(channel)
         lacks = channel.lacks(price)
         if not lacks:
@@ -121,8 +127,16 @@ class Refilling:
                 f"the channel holds {channel.deposit}, {channel.spent} is spent, and {self.most} "
                 "may be deposited in all: raise `most`, or open another channel"
             )
-        self.deposits.put(self.chain, self.account, channel, wanted)
-        self.deposits.use(channel.config)
+        deposit = Deposit(channel.config, wanted, channel.deposit + wanted)
+        self._kept(lambda chain, new: self.deposits.make(chain, self.account, new), deposit)
+        channel.deposit = deposit.holds
+
+    def _kept(self, step: "Callable[[Chain, Deposit], T]", deposit: Deposit) -> T:
+        try:
+            return step(self.chain, deposit)
+        except BaseException:
+            self.deposits.leave(deposit)
+            raise
 
 
 def _told(receipt: "Receipt", kind: type[E]) -> list[E]:
@@ -161,7 +175,8 @@ def end_withdrawal(chain: "Chain", account: "LocalAccount", held: HeldChannel) -
         receipt = chain.finalize_withdraw(account, held.config)
     except Reverted:
         now = held_channel(chain, held.channel_id, held.config)
-        if now.withdrawing:  # else an earlier transaction, or another process, was first
+        # It had begun, and has ended: by an earlier transaction, or another process.
+        if now.withdrawing or not held.withdrawing:
             raise
         return now
     for event in _told(receipt, WithdrawFinalized):

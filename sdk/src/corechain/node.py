@@ -141,6 +141,12 @@ def _lost() -> tuple[type[Exception], ...]:
     return httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.DecodingError
 
 
+def _is_answer(document: Any) -> bool:
+    if not isinstance(document, dict):
+        return isinstance(document, list)  # of a batch
+    return "result" in document or isinstance(document.get("error"), dict)
+
+
 def _page(what: str, status: int) -> UnfitAnswer:
     found = UnfitAnswer(what)
     found.status = status
@@ -290,7 +296,7 @@ class Node:
         except (ValueError, RecursionError) as error:
             raise _page(f"{what}, the answer is not JSON", status) from error
         # A refusal of a call may come with 4xx; 5xx is about the server.
-        if status >= SERVER_ERROR:
+        if status >= SERVER_ERROR or (status >= CLIENT_ERROR and not _is_answer(document)):
             raise _page(what, status)
         return document
 

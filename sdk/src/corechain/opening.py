@@ -2,13 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
-from corechain.deposits import Deposits
-from corechain.held_channels import HeldChannel, await_block, held_channel, held_channels
+from corechain.deposits import Deposit, Deposits
+from corechain.held_channels import HeldChannel, await_block, held_channels
 from corechain.index_flows import Of, channel, payment_channels
 from corechain.listing import API
 from corechain.paying import (
@@ -20,7 +20,6 @@ from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
     MAX_WITHDRAW_DELAY_S,
     MIN_WITHDRAW_DELAY_S,
-    ChannelConfig,
     payment_domain,
 )
 from corechain.protocol.errors import (
@@ -92,34 +91,20 @@ class Opening:
     def open(
         self, receiver: OctetsLike | None, amount: int, delay_s: int
     ) -> Opened[PaymentChannel]:
-        """An open channel to the payee that the API names, which must be `receiver` if given. The
-        one that the same call has opened before, where its deposit was in doubt."""
-        opened = yield from self._opened(receiver, amount, delay_s)
-        self.deposits.use(opened.config)
-        return opened
+        """An open channel to the payee that the API names, which must be `receiver` if given; one
+        that the same call of before has left in doubt is gone on with."""
+        return (yield from self._opened(receiver, amount, delay_s, listed=False))
 
     def _opened(
-        self, receiver: OctetsLike | None, amount: int, delay_s: int
+        self, receiver: OctetsLike | None, amount: int, delay_s: int, *, listed: bool
     ) -> Opened[PaymentChannel]:
-        """The same, kept until its deposit is said to be in use."""
+        """`listed`: until the API has it, it is not in use."""
         amount = whole("amount", amount, 1, U128_MAX)
         delay_s = whole("withdraw_delay_s", delay_s, MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S)
         wanted = None if receiver is None else address("receiver", receiver)
         price = yield from self._price(wanted)
         if amount < price.amount:
             raise PaymentRequired(f"a deposit of {amount} pays for no query at {price.amount}")
-        channel = self._unfunded(price, amount, delay_s)
-        config = channel.config
-        holds = yield Ask(lambda: self.deposits.landed(self.chain(), self.account, config))
-        channel.deposit = holds
-        if not holds:
-            yield Ask(lambda: self.deposits.put(self.chain(), self.account, channel, amount))
-        channel.max_price = self._agreed(price)
-        return channel
-
-    def _unfunded(self, price: Price, amount: int, delay_s: int) -> PaymentChannel:
-        """A new channel, or the one whose first deposit, of so much, is in doubt: should both be
-        mined, they are in one channel."""
         channel = channel_to(
             price.receiver,
             self._key,
@@ -130,10 +115,22 @@ class Opening:
             salt=secrets.token_bytes(32),
             receiver_authorizer=price.authorizer,
         )
-        for config in self.deposits.unused(amount):
-            if replace(config, salt=channel.config.salt) == channel.config:
-                channel.config = config
+        channel.max_price = self._agreed(price)
+        deposit = self.deposits.first(channel.config, amount)
+        channel.config = deposit.config
+        try:
+            yield Ask(partial(self._make, deposit))
+            if listed:
+                yield from self._listed(channel.channel_id)
+        except BaseException:  # also of a task that is cancelled: its thread goes on
+            self.deposits.leave(deposit)
+            raise
+        channel.deposit = deposit.holds
         return channel
+
+    def _make(self, deposit: Deposit) -> None:
+        with self.deposits.turn():
+            self.deposits.make(self.chain(), self.account, deposit)
 
     def resume(self, channel_id: OctetsLike) -> Opened[PaymentChannel]:
         """The channel of an earlier run, with the money that it holds on the chain."""
@@ -147,12 +144,8 @@ class Opening:
             raise WrongPayee("the channel is another account's: this key cannot sign for it")
         deposit, claimed = yield Ask(lambda: self.chain().channel_balance(wanted))
         price = yield from self._price(config.receiver)
-        return self._funded(config, deposit, claimed, price)
-
-    def _funded(
-        self, config: ChannelConfig, deposit: int, claimed: int, price: Price
-    ) -> PaymentChannel:
-        domain, agreed = payment_domain(*self._payments), self._agreed(price)
+        agreed = self._agreed(price)
+        domain = payment_domain(*self._payments)
         return PaymentChannel(config, domain, self._key, deposit, claimed, max_price=agreed)
 
     def ready(
@@ -163,42 +156,12 @@ class Opening:
         wanted = None if receiver is None else address("receiver", receiver)
         whole("withdraw_delay_s", delay_s, MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S)
         price = yield from self._price(wanted)
-        landed = yield from self._landed(price)
         mine = yield from self.mine()
-        usable = [
-            found
-            for found in (*landed, *mine)
-            if not found.withdrawing and self._pays(found.config, price)
-        ]
+        usable = [found for found in mine if not found.withdrawing and self._pays(found, price)]
         if not usable:
-            opened = yield from self._opened(receiver, deposit, delay_s)
-            yield from self._listed(opened.channel_id)
-            self.deposits.use(opened.config)  # now: the API has it
-            return opened
+            return (yield from self._opened(receiver, deposit, delay_s, listed=True))
         best = max(usable, key=lambda found: found.left)
-        for found in landed:
-            yield from self._listed(found.channel_id)
-            self.deposits.use(found.config)
-        return self._funded(best.config, best.deposit, best.claimed, price)
-
-    def _landed(self, price: Price) -> Opened[list[HeldChannel]]:
-        """Channels that an API is paid from, and that it may not list yet: a deposit that was in
-        doubt is mined. Raises DepositPending while one may still be."""
-        found = list[HeldChannel]()
-        for config in self.deposits.unused():
-            if self._pays(config, price):
-                one = yield Ask(partial(self._landed_in, config))
-                found += [] if one is None else [one]
-        return found
-
-    def _landed_in(self, config: ChannelConfig) -> HeldChannel | None:
-        chain = self.chain()
-        holds = self.deposits.landed(chain, self.account, config)
-        if not holds:
-            return None
-        held = held_channel(chain, config.channel_id(payment_domain(*self._payments)), config)
-        # A node that lags behind the receipt is believed no less than was deposited.
-        return replace(held, deposit=max(held.deposit, holds))
+        return (yield from self.resume(best.channel_id))
 
     def _listed(self, channel_id: bytes) -> Opened[None]:
         """Waits until the API has a channel: the next process looks for it there. One that never
@@ -229,9 +192,9 @@ class Opening:
         held: list[HeldChannel] = yield Ask(lambda: held_channels(self.chain(), found))
         return held
 
-    def _pays(self, config: ChannelConfig, price: Price) -> bool:
+    def _pays(self, found: HeldChannel, price: Price) -> bool:
         """Whether vouchers of a channel are what an API asks for."""
-        authorizer = price.authorizer or price.receiver
+        config, authorizer = found.config, price.authorizer or price.receiver
         return (
             config.receiver == price.receiver
             and config.token == price.token

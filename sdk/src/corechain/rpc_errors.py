@@ -167,7 +167,7 @@ INVALID = (RpcFailure.FATAL, RpcFailure.TYPE_NOT_SUPPORTED)
 """Nothing cures these but another transaction."""
 
 
-INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601
+INVALID_PARAMS, METHOD_NOT_FOUND, INTERNAL_ERROR = -32602, -32601, -32603
 """JSON-RPC 2.0, section 5.1. Of a question for a block by its tag only the tag can be meant."""
 # geth before 1.10.22 and old Erigon read a tag as a number ("hex string without 0x prefix"), as did
 # OpenEthereum ("invalid digit found"); Hardhat: "Invalid value \"finalized\" supplied to". Not

@@ -6,7 +6,7 @@ Services keep a journal of intents instead (the relayer's submitter).
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -23,7 +23,7 @@ from corechain.node import (
 )
 from corechain.process_turns import process_turn
 from corechain.protocol.hashing import keccak
-from corechain.rpc_errors import TOO_CHEAP, RpcFailure, classify_rpc_failure
+from corechain.rpc_errors import INTERNAL_ERROR, TOO_CHEAP, RpcFailure, classify_rpc_failure
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -37,19 +37,36 @@ GAS_MARGIN_PERCENT = 20
 paid. On a layer 2 the estimate moves with the price of layer 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A transaction that was signed, and that a node may have."""
+
+    hash: bytes
+    raw: bytes = field(repr=False)
+    sender: str
+    nonce: int
+    replaces: tuple[bytes, ...] = ()
+    """Hashes of others under its nonce: one of them all is mined."""
+
+
 class TransactionPending(ChainUnavailable):
     """Sent, without a receipt so far, and perhaps without the node's word that it has it. It may
-    still be mined: look for it before sending again."""
+    still be mined: `Chain.again(error.sent)` goes on with it, another call sends another one."""
 
     def __init__(
-        self, transaction: bytes, waited_s: float, doubt: ChainUnavailable | None = None
+        self, sent: "Sent", waited_s: float, doubt: ChainUnavailable | None = None
     ) -> None:
-        sent = "was sent, but has" if doubt is None else "may have been sent, and has"
+        said = "was sent, but has" if doubt is None else "may have been sent, and has"
         super().__init__(
-            f"transaction 0x{transaction.hex()} {sent} no receipt after {waited_s:g} s; it may "
+            f"transaction 0x{sent.hash.hex()} {said} no receipt after {waited_s:g} s; it may "
             "still be mined" + ("" if doubt is None else f" (the node's last word: {doubt})")
         )
-        self.transaction = transaction
+        self.sent = sent
+
+    @property
+    def transaction(self) -> bytes:
+        """Its hash."""
+        return self.sent.hash
 
 
 class GasNotCovered(ChainUnavailable):
@@ -89,8 +106,15 @@ class Sender:
     # By process: a lock that a thread holds at a fork would stay locked in the child.
     _locks: dict[int, threading.Lock] = field(default_factory=dict, repr=False)
 
-    def send(self, account: "LocalAccount", to: bytes, data: bytes) -> Receipt:
-        """Returns with the receipt, whatever its status.
+    def send(
+        self,
+        account: "LocalAccount",
+        to: bytes,
+        data: bytes,
+        signed: Callable[[Sent], None] | None = None,
+    ) -> Receipt:
+        """Returns with the receipt, whatever its status. `signed` hears of the transaction before
+        any node does.
 
         Raises NodeRefusal with the revert data when the call would revert, ChainUnavailable,
         TransactionPending.
@@ -100,10 +124,35 @@ class Sender:
         chain_id = self.node.chain_id()
         turn = process_turn(turn_of(account.address, chain_id))
         with self._locks.setdefault(os.getpid(), threading.Lock()), turn:
-            transaction = self._filled(account.address, to, data, chain_id)
-            signed = account.sign_transaction(transaction)
-            doubt = self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
-        return self._receipt(bytes(signed.hash), doubt)
+            sent = _signed(account, self._filled(account.address, to, data, chain_id))
+            if signed is not None:
+                signed(sent)
+            doubt = self._broadcast(sent)
+        return self._receipt(sent, doubt)
+
+    def again(self, sent: Sent) -> Receipt | None:
+        """The receipt of what was sent before. The same bytes are sent once more, which a chain
+        takes once. None where it is never mined: its nonce is spent, in a block that is final.
+
+        Raises ChainUnavailable, TransactionPending.
+        """
+        found = self._look_for_any(sent)
+        if found is not None:
+            return found
+        if self._is_spent(sent):
+            return self._look_for_any(sent)  # it may have been mined meanwhile
+        try:
+            doubt = self._broadcast(sent)
+        except ChainUnavailable as error:  # of now; it says nothing of when it was sent first
+            doubt = error
+        return self._receipt(sent, doubt)
+
+    def _is_spent(self, sent: Sent) -> bool:
+        try:
+            raw = self.node.call("eth_getTransactionCount", sent.sender, "finalized")
+        except NodeRefusal:  # no finality here, or no block is final yet
+            return False
+        return quantity(raw, "a number of transactions") > sent.nonce
 
     def _filled(self, sender: str, to: bytes, data: bytes, chain_id: int) -> dict[str, Any]:
         call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
@@ -152,7 +201,7 @@ class Sender:
             return max(0, self._gas_price() - base_fee)
         return quantity(raw, "a priority fee", 256)
 
-    def _broadcast(self, raw: bytes, transaction: bytes) -> ChainUnavailable | None:
+    def _broadcast(self, sent: Sent) -> ChainUnavailable | None:
         """Returns when the node has it, or, with its last word, may have it: whoever hears of an
         outage then sends again, with another nonce. Raises NodeRefusal, ChainUnavailable: it was
         not sent."""
@@ -161,10 +210,10 @@ class Sender:
             if number:
                 time.sleep(LOST_PAUSE_S)
             try:
-                self.node.call("eth_sendRawTransaction", "0x" + raw.hex())
+                self.node.call("eth_sendRawTransaction", "0x" + sent.raw.hex())
                 return None
             except ChainUnavailable as error:
-                if self._has(error, transaction):
+                if self._has(error, sent.hash):
                     return None
                 if doubt is None and not _may_have_arrived(error):
                     raise
@@ -189,16 +238,20 @@ class Sender:
             return True
         return found is not None
 
-    def _receipt(self, transaction: bytes, doubt: ChainUnavailable | None) -> Receipt:
+    def _receipt(self, sent: Sent, doubt: ChainUnavailable | None) -> Receipt:
         started, pause = time.monotonic(), FIRST_PAUSE_S
         while True:
-            found = self._look_for(transaction)
+            found = self._look_for_any(sent)
             if found is not None:
                 return found
             if time.monotonic() - started > self.receipt_timeout_s:
-                raise TransactionPending(transaction, self.receipt_timeout_s, doubt)
+                raise TransactionPending(sent, self.receipt_timeout_s, doubt)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _look_for_any(self, sent: Sent) -> Receipt | None:
+        looks = map(self._look_for, (sent.hash, *sent.replaces))
+        return next((found for found in looks if found is not None), None)
 
     def _look_for(self, transaction: bytes) -> Receipt | None:
         try:
@@ -212,6 +265,14 @@ class Sender:
             return None
 
 
+def _signed(
+    account: "LocalAccount", transaction: dict[str, Any], before: Sequence[Sent] = ()
+) -> Sent:
+    signed = account.sign_transaction(transaction)
+    raw, replaces = bytes(signed.raw_transaction), tuple(one.hash for one in before)
+    return Sent(bytes(signed.hash), raw, account.address, transaction["nonce"], replaces)
+
+
 def _failure(error: ChainUnavailable) -> RpcFailure:
     if isinstance(error, NodeRefusal):
         return classify_rpc_failure(error.message)
@@ -221,7 +282,8 @@ def _failure(error: ChainUnavailable) -> RpcFailure:
 def _may_have_arrived(error: ChainUnavailable) -> bool:
     """Whether a node may take what it, or a gateway before it, gave no clear answer to."""
     if isinstance(error, NodeRefusal):  # such as a time-out of its own, or of its sequencer
-        return _failure(error) is RpcFailure.UNAVAILABLE
+        failure, is_internal = _failure(error), error.code == INTERNAL_ERROR
+        return failure is RpcFailure.UNAVAILABLE or (is_internal and failure is RpcFailure.UNKNOWN)
     return isinstance(error, AnswerLost) or (
         isinstance(error, UnfitAnswer) and not error.is_refusal
     )
@@ -259,11 +321,18 @@ class UrgentSender(Sender):
     patience_s: float = 15.0
     """How long an attempt may wait for a block: a little more than Ethereum takes for one."""
 
-    def send(self, account: "LocalAccount", to: bytes, data: bytes) -> Receipt:
-        """The same as a `Sender`'s; waits `receipt_timeout_s` in all."""
+    def send(
+        self,
+        account: "LocalAccount",
+        to: bytes,
+        data: bytes,
+        signed: Callable[[Sent], None] | None = None,
+    ) -> Receipt:
+        """The same as a `Sender`'s; waits `receipt_timeout_s` in all. `signed` hears of the newest
+        attempt."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             filled = self._filled(account.address, to, data, self.node.chain_id())
-            return self._pressed(account, filled)
+            return self._pressed(account, filled, signed)
 
     # Not as the pool has it, here and there: what waits in it is to be replaced.
 
@@ -274,13 +343,20 @@ class UrgentSender(Sender):
         raw = self.node.call("eth_getTransactionCount", sender, "latest")
         return quantity(raw, "a number of transactions")
 
-    def _pressed(self, account: "LocalAccount", transaction: dict[str, Any]) -> Receipt:
-        started, tried = time.monotonic(), list[bytes]()
-        fees = self._within(self.fees())
+    def _pressed(
+        self,
+        account: "LocalAccount",
+        transaction: dict[str, Any],
+        signed: Callable[[Sent], None] | None,
+    ) -> Receipt:
+        started, tried = time.monotonic(), list[Sent]()
+        fees, doubt = self._within(self.fees()), None
         while True:
-            signed = account.sign_transaction(transaction | fees)
-            refused = self._offer(bytes(signed.raw_transaction), bytes(signed.hash), tried)
-            tried += [bytes(signed.hash)] if refused is None else []
+            sent = _signed(account, transaction | fees, tried)
+            if signed is not None:
+                signed(sent)
+            refused, doubt = self._offer(sent, tried)
+            tried += [sent] if refused is None else []
             left_s = started + self.receipt_timeout_s - time.monotonic()
             found = self._mined(tried, min(left_s, 0 if refused in TOO_CHEAP else self.patience_s))
             if found is not None:
@@ -290,33 +366,33 @@ class UrgentSender(Sender):
             dearer = self._within({name: fee * 9 // 8 + 1 for name, fee in fees.items()})
             if left_s <= 0 or (dearer == fees and refused is not None):
                 waited_s = time.monotonic() - started
-                raise TransactionPending(tried[-1] if tried else bytes(signed.hash), waited_s)
+                raise TransactionPending(tried[-1] if tried else sent, waited_s, doubt)
             fees = dearer
 
     def _within(self, fees: dict[str, int]) -> dict[str, int]:
         return {name: min(fee, self.max_fee) for name, fee in fees.items()}
 
-    def _offer(self, raw: bytes, transaction: bytes, tried: list[bytes]) -> RpcFailure | None:
-        """None when the node has it, or may; else that only a higher fee helps, that the nonce is
-        spent: perhaps by an earlier attempt, mined while this one was signed, or, of a later
-        attempt alone, whatever else it was not taken for: one that was tried may be mined yet.
-        Raises what `_broadcast` raises."""
+    def _offer(
+        self, sent: Sent, tried: list[Sent]
+    ) -> tuple[RpcFailure | None, ChainUnavailable | None]:
+        """No failure when the node has it, or may; else that only a higher fee helps, that the
+        nonce is spent: perhaps by an earlier attempt, mined while this one was signed, or, of a
+        later attempt alone, whatever else it was not taken for: one that was tried may be mined
+        yet. With it the node's last word. Raises what `_broadcast` raises."""
         try:
-            self._broadcast(raw, transaction)
+            return None, self._broadcast(sent)
         except ChainUnavailable as error:
             failure = _failure(error)
             if not tried and failure not in (*TOO_CHEAP, RpcFailure.NONCE_TOO_LOW):
                 raise
-            return failure
-        return None
+            return failure, error
 
-    def _mined(self, tried: list[bytes], within_s: float) -> Receipt | None:
+    def _mined(self, tried: list[Sent], within_s: float) -> Receipt | None:
         until, pause = time.monotonic() + within_s, FIRST_PAUSE_S
         while True:
-            for transaction in reversed(tried):
-                found = self._look_for(transaction)
-                if found is not None:
-                    return found
+            found = self._look_for_any(tried[-1]) if tried else None
+            if found is not None:
+                return found
             if time.monotonic() > until:
                 return None
             time.sleep(pause)

@@ -1,5 +1,6 @@
 """Transactions of people and scripts to the contracts of one deployment. Blocking."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -9,7 +10,7 @@ from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import one_of
 from corechain.reader import ChainReader
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
-from corechain.transactions import GasNotCovered, Receipt, Sender, UrgentSender
+from corechain.transactions import GasNotCovered, Receipt, Sender, Sent, UrgentSender
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -59,15 +60,39 @@ class ChainWriter(ChainReader):
         data = function_of(contract, function, 0).selector + given
         return self._send(account, contract, function, data)
 
-    def _send(self, account: "LocalAccount", contract: str, function: str, data: bytes) -> Receipt:
-        to = self.deployment.address(contract)
-        return self._send_to(account, to, f"{contract}.{function}", data)
+    def again(self, sent: Sent) -> Receipt | None:
+        """Goes on with what a TransactionPending has left (`error.sent`), by the same bytes, which
+        the chain takes once. Its receipt, whatever the status; None where it is never mined: its
+        nonce is spent by another one, and that is final.
 
-    def _send_to(self, account: "LocalAccount", to: bytes, what: str, data: bytes) -> Receipt:
+        Raises ChainUnavailable, TransactionPending.
+        """
+        _ = self.node
+        return self._sender.again(one_of("sent", sent, Sent, "takes what error.sent was"))
+
+    def _send(
+        self,
+        account: "LocalAccount",
+        contract: str,
+        function: str,
+        data: bytes,
+        signed: Callable[[Sent], None] | None = None,
+    ) -> Receipt:
+        to = self.deployment.address(contract)
+        return self._send_to(account, to, f"{contract}.{function}", data, signed)
+
+    def _send_to(
+        self,
+        account: "LocalAccount",
+        to: bytes,
+        what: str,
+        data: bytes,
+        signed: Callable[[Sent], None] | None = None,
+    ) -> Receipt:
         require_account(account)
         _ = self.node  # on the right chain: else a transaction would pay for nothing
         try:
-            receipt = self._sender.send(account, to, data)
+            receipt = self._sender.send(account, to, data, signed)
         except NodeRefusal as refusal:
             if classify_rpc_failure(refusal.message) is RpcFailure.INSUFFICIENT_FUNDS:
                 raise GasNotCovered(account.address, what) from refusal

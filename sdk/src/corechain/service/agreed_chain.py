@@ -20,7 +20,7 @@ from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import node_at
 from corechain.service.rpc import Call as Question
 from corechain.service.rpc import Questions
-from corechain.service.several import ask_all, ask_each, known_to_any, middle, taken_by_any
+from corechain.service.several import GRACE_S, ask_all, ask_each, known_to_any, middle, taken_by_any
 from corechain.service.words import read_json
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class AgreedNode(Node):
         if method == HEAD:
             return hex((await self.nodes.head()).number)
         if method == SEND:
-            said, complete = await ask_all(self.nodes, [call])
+            said, complete = await ask_all(self.nodes, [call], GRACE_S)
             refusal = taken_by_any(said, 0)
             if refusal is not None and not complete:
                 raise NodeUnavailable(f"a node is silent, and another one refuses: {refusal}")

@@ -18,7 +18,7 @@ import msgspec
 from corechain.held import Held
 from corechain.http import AnswerTooLong
 from corechain.log_ranges import LogRange
-from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.rpc_errors import INTERNAL_ERROR, RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
 from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
 from corechain.service.errors import (
@@ -52,7 +52,6 @@ WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 """With these a proxy before the node refuses what is asked: a batch, or too wide a range."""
-INTERNAL_ERROR = -32603
 """A fault of the node's own (JSON-RPC 2.0, section 5.1), whatever was asked."""
 MESSAGE_LENGTH = 500
 """What of a node's error message goes into logs."""

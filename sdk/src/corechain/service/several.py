@@ -29,18 +29,21 @@ def nodes_of(rpc: Questions) -> list[Questions]:
 async def ask_each(rpc: Questions, calls: Sequence[Call]) -> list[list[Answer]]:
     """What each node that answers in time says to some calls. Raises NodeUnavailable when none
     does."""
-    return (await ask_all(rpc, calls))[0]
+    return (await ask_all(rpc, calls, GRACE_S))[0]
 
 
-async def ask_all(rpc: Questions, calls: Sequence[Call]) -> tuple[list[list[Answer]], bool]:
-    """The same, and whether every node did answer: of what each has for itself, as its pool, those
-    that are silent may say another thing."""
+async def ask_all(
+    rpc: Questions, calls: Sequence[Call], grace_s: float | None = None
+) -> tuple[list[list[Answer]], bool]:
+    """The same, and whether every node did answer, of those that are not left out: of what each
+    has for itself, as its pool, one that is silent may say another thing. Without `grace_s` each is
+    given all its time: one that is slow is not silent."""
     nodes = nodes_of(rpc)
     if len(nodes) == 1:
         return [await nodes[0].call_all(calls)], True
     tasks = {asyncio.create_task(node.call_all(calls)) for node in nodes}
     try:
-        found = await _answered(tasks)
+        found = await _answered(tasks, grace_s)
         return found, len(found) == len(nodes)
     finally:
         for task in tasks:
@@ -48,7 +51,9 @@ async def ask_all(rpc: Questions, calls: Sequence[Call]) -> tuple[list[list[Answ
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _answered(tasks: set["asyncio.Task[list[Answer]]"]) -> list[list[Answer]]:
+async def _answered(
+    tasks: set["asyncio.Task[list[Answer]]"], grace_s: float | None
+) -> list[list[Answer]]:
     found: list[list[Answer]] = []
     reasons: list[str] = []
     waiting, patience = tasks, None
@@ -63,7 +68,7 @@ async def _answered(tasks: set["asyncio.Task[list[Answer]]"]) -> list[list[Answe
                 found.append(task.result())
             except NodeUnavailable as error:
                 reasons.append(str(error))
-        patience = GRACE_S if found else None
+        patience = grace_s if found else None
     if not found:
         raise NodeUnavailable(f"none of {len(tasks)} nodes answers: {'; '.join(reasons)}")
     return found
