@@ -179,6 +179,8 @@ def test_one_node_that_takes_a_transaction_is_enough() -> None:
     # One node's limits are not another's: as long as one may take it yet, it is not given up.
     assert taken_by_any([[large], [full]], 0) is full
     assert taken_by_any([[large], [large]], 0) is large
+    known = refusal("already known")
+    assert taken_by_any([[refusal("transaction underpriced")], [known]], 0) is known
 
 
 @pytest.mark.parametrize(

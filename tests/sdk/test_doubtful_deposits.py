@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,11 +25,12 @@ from corechain.account import account_from_key
 from corechain.chain import ChainUnavailable, TransactionPending
 from corechain.deposits import DepositPending, Deposits, DepositUnderWay
 from corechain.devnet.settings import ADMIN_KEY
+from corechain.node import NodeRefusal
 from corechain.opening import Opening
 from corechain.payments import channel_to
 from corechain.protocol.keys import Secp256k1Key
+from corechain.sent import Sent, is_void
 from corechain.steps import ApiUnavailable, Ask, Quote, Request
-from corechain.transactions import Sent
 
 ADMIN, AMOUNT = account_from_key(ADMIN_KEY), 5 * PRICE
 TARGET = bytes(19) + b"\2"
@@ -113,6 +115,24 @@ def test_a_channel_whose_deposit_is_in_doubt_is_opened_once(hosted, monkeypatch,
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
     assert len(set(sent)) == 2  # an allowance, and the same deposit each time
     assert client._deposits._left == []
+
+
+@pytest.mark.parametrize("how", ["resumed", "withdrawn"])
+def test_a_channel_that_was_left_and_used_by_another_way_is_not_new(hosted, monkeypatch, how):
+    running, client = hosted
+    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=False)
+    with pytest.raises(DepositPending) as caught:
+        opened(client)
+    running.habits = Habits()
+    (left,) = client._deposits._left
+    if how == "resumed":
+        client._deposits.used(left.config, AMOUNT)
+        assert client._deposits._left == []
+    else:
+        client.chain.initiate_withdraw(ADMIN, left.config, AMOUNT)
+    other = opened(client)
+    assert other.channel_id != caught.value.channel_id
+    assert client.chain.channel_balance(other.channel_id) == (AMOUNT, 0)
 
 
 @pytest.mark.parametrize("call", ["open", "ready"])
@@ -231,21 +251,27 @@ def test_a_deposit_that_failed_is_made_anew(hosted, monkeypatch):
     assert client.chain.channel_balance(mine.channel_id) == (2 * AMOUNT, 0)
 
 
+def unavailable() -> None:
+    raise ChainUnavailable("away")
+
+
 @pytest.mark.parametrize("method", ["eth_getTransactionCount", "eth_sendRawTransaction"])
 def test_an_outage_of_now_says_nothing_of_what_was_sent_before(hosted, monkeypatch, method):
     running, client = hosted
     leave_in_doubt(hosted, monkeypatch, number=2, is_lost=True)
     with pytest.raises(DepositPending) as caught:
         opened(client)
-    call = client.chain.node.call
+    call, call_many = client.chain.node.call, client.chain.node.call_many
 
     def away(asked: str, *params: Any) -> Any:
-        if asked == method:
-            raise ChainUnavailable("away")
-        return call(asked, *params)
+        return call(asked, *params) if asked != method else unavailable()
+
+    def all_away(calls: Any) -> Any:
+        return call_many(calls) if method not in dict(calls) else unavailable()
 
     with monkeypatch.context() as outage:
         outage.setattr(client.chain._sender.node, "call", away)
+        outage.setattr(client.chain._sender.node, "call_many", all_away)
         with pytest.raises(ChainUnavailable, match="away"):
             opened(client)
     running.habits = Habits()
@@ -262,3 +288,36 @@ def test_what_replaced_a_transaction_or_was_replaced_by_it_is_looked_for_too(hos
     other = replace(newer, replaces=())
     client.chain.node.call("anvil_mine", hex(100))
     assert sender.again(other) is None
+
+
+REFUSED = NodeRefusal("eth_getTransactionReceipt", -32000, "transaction indexing is in progress")
+NO_TAG = NodeRefusal("eth_getTransactionCount", -32602, "invalid block tag")
+
+
+@pytest.mark.parametrize(
+    ("answers", "void"),
+    [
+        ([["0x8", None, None]], True),
+        ([["0x7", None, None]], False),
+        ([["0x8", None, {"status": "0x1"}]], False),
+        ([["0x8", REFUSED, None]], False),
+        ([["0x8", None, "odd"]], False),
+        ([[REFUSED, None, None]], False),
+        ([[NO_TAG, None, None], ["0x8", None, None]], True),
+        ([[NO_TAG, None, None], ["0x7", None, None]], False),
+        ([[NO_TAG, None, None], [REFUSED, None, None]], False),
+    ],
+    ids=str,
+)
+def test_only_a_clear_answer_says_that_a_transaction_is_void(answers, void):
+    """As geth refuses while it indexes its receipts: its own nonce counts as spent meanwhile."""
+    asked: list[Any] = []
+
+    def call_many(calls: Any) -> Any:
+        asked.append(calls)
+        return answers[len(asked) - 1]
+
+    node: Any = SimpleNamespace(call_many=call_many, head=lambda: 100)
+    sent = Sent(bytes(32), b"", ADMIN.address, 7, (b"\1" * 32,))
+    assert is_void(node, sent) == void
+    assert [calls[0][1][1] for calls in asked] == ["finalized", hex(36)][: len(answers)]

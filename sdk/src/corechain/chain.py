@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
-from corechain.deposits import DepositPending
+from corechain.deposits import DepositPending, deposit_pending
 from corechain.node import ChainUnavailable
 from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.channel import ChannelConfig
@@ -31,11 +31,14 @@ from corechain.protocol.values import (
     whole,
 )
 from corechain.receipt_calls import ReceiptCalls
-from corechain.transactions import GasNotCovered, Receipt, Sent, TransactionPending
+from corechain.sent import Sent
+from corechain.transactions import GasNotCovered, Receipt, TransactionPending
 from corechain.writer import require_account
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
+
+BY_SENT = "`Chain.again(error.sent)` goes on with it; another call deposits again"
 
 __all__ = [
     "Chain",
@@ -290,7 +293,8 @@ class Chain(ReceiptCalls):
         try:
             return self._send(account, "PaymentChannels", "open", data, signed)
         except TransactionPending as pending:
-            raise DepositPending.of(pending, self.deployment, config, amount) from pending
+            which = self.deployment, config, amount, BY_SENT
+            raise deposit_pending(pending, *which) from pending
 
     def channel_balance(self, channel_id: OctetsLike) -> tuple[int, int]:
         """(deposited, claimed) of a payment channel, base units."""

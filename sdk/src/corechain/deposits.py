@@ -15,7 +15,8 @@ from corechain.deployment import Deployment
 from corechain.node import ChainUnavailable
 from corechain.protocol.channel import ChannelConfig, payment_domain
 from corechain.protocol.errors import CoreChainError
-from corechain.transactions import Sent, TransactionPending
+from corechain.sent import Sent
+from corechain.transactions import TransactionPending
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -31,22 +32,32 @@ class DepositPending(TransactionPending):
     """The same of a deposit of `amount` (base units) into a channel. The client that sent it goes
     on with it when the call is repeated."""
 
-    def __init__(self, pending: TransactionPending, channel_id: bytes, amount: int) -> None:
+    def __init__(
+        self, pending: TransactionPending, channel_id: bytes, amount: int, advice: str
+    ) -> None:
         ChainUnavailable.__init__(
-            self,
-            f"{pending}: it deposits {amount} into channel 0x{channel_id.hex()}. The same call of "
-            "the same client goes on with it; another client cannot know of it, so look for the "
-            "channel first (`corechain channel list`)",
+            self, f"{pending}: it deposits {amount} into channel 0x{channel_id.hex()}. {advice}"
         )
         self.sent, self.channel_id, self.amount = pending.sent, channel_id, amount
+        self.before = pending
 
-    @classmethod
-    def of(
-        cls, pending: TransactionPending, deployment: Deployment, config: ChannelConfig, amount: int
-    ) -> "DepositPending":
-        contract = bytes(deployment.address("PaymentChannels"))
-        domain = payment_domain(deployment.chain_id, contract)
-        return cls(pending, config.channel_id(domain), amount)
+
+def deposit_pending(
+    pending: TransactionPending,
+    deployment: Deployment,
+    config: ChannelConfig,
+    amount: int,
+    advice: str,
+) -> DepositPending:
+    contract = bytes(deployment.address("PaymentChannels"))
+    domain = payment_domain(deployment.chain_id, contract)
+    return DepositPending(pending, config.channel_id(domain), amount, advice)
+
+
+BY_CALL = (
+    "The same call of the same client goes on with it; another client cannot know of it, so look "
+    "for the channel first (`corechain channel list`)"
+)
 
 
 class DepositUnderWay(ChainUnavailable):
@@ -67,8 +78,6 @@ class Deposit:
     holds: int
     """What the channel holds at least once it is mined."""
     sent: Sent | None = None
-    is_over: bool = False
-    """Whether the thread that makes it has ended: a task that is cancelled ends before."""
 
     def signed(self, sent: Sent) -> None:
         self.sent = sent
@@ -112,27 +121,31 @@ class Deposits:
             self._left.remove(left)
         except ValueError:  # another thread was first
             return False
-        left.is_over = False
         return True
 
     def leave(self, deposit: Deposit) -> None:
-        """Its call has failed, or was given up: whoever calls again goes on with it, unless it is
-        known that nothing was sent."""
-        if deposit.sent is not None or not deposit.is_over:
-            self._left.append(deposit)
+        """Its call has failed, or was given up, and its thread may go on: whoever calls again goes
+        on with it. What was never sent costs its successor nothing: the salt is as good."""
+        self._left.append(deposit)
+
+    def used(self, config: ChannelConfig, holds: int) -> None:
+        """A channel is in use by another way, with so much in it: what is left into it is in
+        that."""
+        for left in list(self._left):
+            if left.config == config and left.holds <= holds:
+                self._take(left)
 
     def make(self, chain: "Chain", account: "LocalAccount", deposit: Deposit) -> None:
         """Returns when it is mined, by whatever call. Raises as `Chain.open_channel`."""
-        try:
-            if not self.is_mined(chain, deposit):
-                self._put(chain, account, deposit)
-        finally:
-            deposit.is_over = True
+        if not self.is_mined(chain, deposit):
+            self._put(chain, account, deposit)
 
     def _put(self, chain: "Chain", account: "LocalAccount", deposit: Deposit) -> None:
         try:
             chain.open_channel(account, deposit.config, deposit.amount, deposit.signed)
-        except TransactionPending:
+        except DepositPending as pending:
+            raise _of_call(pending) from pending
+        except TransactionPending:  # of the allowance
             raise
         except CoreChainError:  # it was not sent, or it failed. Of a Ctrl-C nobody knows that.
             deposit.sent = None
@@ -145,8 +158,19 @@ class Deposits:
         try:
             receipt = chain.again(deposit.sent)
         except TransactionPending as pending:
-            where = chain.deployment, deposit.config
-            raise DepositPending.of(pending, *where, deposit.amount) from pending
-        succeeded = receipt is not None and receipt["status"] == 1
-        deposit.sent = deposit.sent if succeeded else None
-        return succeeded
+            which = chain.deployment, deposit.config, deposit.amount, BY_CALL
+            raise deposit_pending(pending, *which) from pending
+        # Void: a last look at the channel, which nobody else fills as long as it is new.
+        is_there = _holds(chain, deposit) if receipt is None else receipt["status"] == 1
+        deposit.sent = deposit.sent if is_there else None
+        return is_there
+
+
+def _of_call(pending: DepositPending) -> DepositPending:
+    return DepositPending(pending.before, pending.channel_id, pending.amount, BY_CALL)
+
+
+def _holds(chain: "Chain", deposit: Deposit) -> bool:
+    contract = bytes(chain.deployment.address("PaymentChannels"))
+    channel_id = deposit.config.channel_id(payment_domain(chain.deployment.chain_id, contract))
+    return chain.channel_balance(channel_id)[0] >= deposit.holds

@@ -80,6 +80,24 @@ def await_block(chain: "Chain", block: int, sleep: Callable[[float], object] = t
     )
 
 
+def is_untouched(
+    chain: "Chain",
+    channel_id: bytes,
+    deposit: Deposit,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Whether a channel still holds its deposit, which is mined: nothing is drawn or withdrawn. A
+    node that lags is asked again. Raises ChainUnavailable."""
+    for _ in range(LAG_TRIES):
+        held = held_channel(chain, channel_id, deposit.config)
+        if held.withdrawing or held.claimed:
+            return False
+        if held.deposit >= deposit.holds:
+            return True
+        sleep(LAG_PAUSE_S)
+    return False
+
+
 @dataclass(slots=True)
 class Refilling:
     """Deposits again where a channel holds too little: `amount` each time, until it holds `most`,

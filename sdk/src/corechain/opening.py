@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
 from corechain.deposits import Deposit, Deposits
-from corechain.held_channels import HeldChannel, await_block, held_channels
+from corechain.held_channels import HeldChannel, await_block, held_channels, is_untouched
 from corechain.index_flows import Of, channel, payment_channels
 from corechain.listing import API
 from corechain.paying import (
@@ -105,6 +105,21 @@ class Opening:
         price = yield from self._price(wanted)
         if amount < price.amount:
             raise PaymentRequired(f"a deposit of {amount} pays for no query at {price.amount}")
+        channel = self._new(price, delay_s)
+        deposit = self.deposits.first(channel.config, amount)
+        try:
+            if not (yield Ask(partial(self._made, deposit))):
+                deposit = Deposit(channel.config, amount, amount)
+                yield Ask(partial(self._made, deposit))
+            channel.config, channel.deposit = deposit.config, deposit.holds
+            if listed:
+                yield from self._listed(channel.channel_id)
+        except BaseException:  # also of a task that is cancelled: its thread goes on
+            self.deposits.leave(deposit)
+            raise
+        return channel
+
+    def _new(self, price: Price, delay_s: int) -> PaymentChannel:
         channel = channel_to(
             price.receiver,
             self._key,
@@ -116,21 +131,17 @@ class Opening:
             receiver_authorizer=price.authorizer,
         )
         channel.max_price = self._agreed(price)
-        deposit = self.deposits.first(channel.config, amount)
-        channel.config = deposit.config
-        try:
-            yield Ask(partial(self._make, deposit))
-            if listed:
-                yield from self._listed(channel.channel_id)
-        except BaseException:  # also of a task that is cancelled: its thread goes on
-            self.deposits.leave(deposit)
-            raise
-        channel.deposit = deposit.holds
         return channel
 
-    def _make(self, deposit: Deposit) -> None:
+    def _made(self, deposit: Deposit) -> bool:
+        """False where the channel was used by another way meanwhile: of one that was left."""
+        chain, was_left = self.chain(), deposit.sent is not None
         with self.deposits.turn():
-            self.deposits.make(self.chain(), self.account, deposit)
+            self.deposits.make(chain, self.account, deposit)
+        if not was_left:
+            return True
+        channel_id = deposit.config.channel_id(payment_domain(*self._payments))
+        return is_untouched(chain, channel_id, deposit)
 
     def resume(self, channel_id: OctetsLike) -> Opened[PaymentChannel]:
         """The channel of an earlier run, with the money that it holds on the chain."""
@@ -146,6 +157,7 @@ class Opening:
         price = yield from self._price(config.receiver)
         agreed = self._agreed(price)
         domain = payment_domain(*self._payments)
+        self.deposits.used(config, deposit)
         return PaymentChannel(config, domain, self._key, deposit, claimed, max_price=agreed)
 
     def ready(

@@ -191,6 +191,14 @@ def denies_tag(code: int, message: str) -> bool:
     return known or _NO_TAG.search(message.lower()) is not None
 
 
+def may_have_acted(code: int, message: str) -> bool:
+    """Whether a node that refuses may do it all the same: a time-out of its own, or of its
+    sequencer, or a fault inside that it has no words for."""
+    failure = classify_rpc_failure(message)
+    is_internal = code == INTERNAL_ERROR and failure is RpcFailure.UNKNOWN
+    return is_internal or failure is RpcFailure.UNAVAILABLE
+
+
 def classify_rpc_failure(message: str) -> RpcFailure:
     """What a node's words mean; UNKNOWN for words nobody has met yet."""
     text = message.lower()

@@ -23,7 +23,8 @@ from corechain.node import (
 )
 from corechain.process_turns import process_turn
 from corechain.protocol.hashing import keccak
-from corechain.rpc_errors import INTERNAL_ERROR, TOO_CHEAP, RpcFailure, classify_rpc_failure
+from corechain.rpc_errors import TOO_CHEAP, RpcFailure, classify_rpc_failure, may_have_acted
+from corechain.sent import Sent, is_void
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -32,30 +33,17 @@ RECEIPT_TIMEOUT_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 SEND_TRIES, LOST_PAUSE_S = 3, 0.5
 """Of the same bytes, which a chain takes once, where the node's answer was lost."""
+KNOWN_TRIES = 5
 GAS_MARGIN_PERCENT = 20
 """Above the estimate: state may change before the transaction runs, and what is not used is not
 paid. On a layer 2 the estimate moves with the price of layer 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A transaction that was signed, and that a node may have."""
-
-    hash: bytes
-    raw: bytes = field(repr=False)
-    sender: str
-    nonce: int
-    replaces: tuple[bytes, ...] = ()
-    """Hashes of others under its nonce: one of them all is mined."""
 
 
 class TransactionPending(ChainUnavailable):
     """Sent, without a receipt so far, and perhaps without the node's word that it has it. It may
     still be mined: `Chain.again(error.sent)` goes on with it, another call sends another one."""
 
-    def __init__(
-        self, sent: "Sent", waited_s: float, doubt: ChainUnavailable | None = None
-    ) -> None:
+    def __init__(self, sent: Sent, waited_s: float, doubt: ChainUnavailable | None = None) -> None:
         said = "was sent, but has" if doubt is None else "may have been sent, and has"
         super().__init__(
             f"transaction 0x{sent.hash.hex()} {said} no receipt after {waited_s:g} s; it may "
@@ -139,20 +127,13 @@ class Sender:
         found = self._look_for_any(sent)
         if found is not None:
             return found
-        if self._is_spent(sent):
-            return self._look_for_any(sent)  # it may have been mined meanwhile
+        if is_void(self.node, sent):
+            return None
         try:
             doubt = self._broadcast(sent)
         except ChainUnavailable as error:  # of now; it says nothing of when it was sent first
             doubt = error
         return self._receipt(sent, doubt)
-
-    def _is_spent(self, sent: Sent) -> bool:
-        try:
-            raw = self.node.call("eth_getTransactionCount", sent.sender, "finalized")
-        except NodeRefusal:  # no finality here, or no block is final yet
-            return False
-        return quantity(raw, "a number of transactions") > sent.nonce
 
     def _filled(self, sender: str, to: bytes, data: bytes, chain_id: int) -> dict[str, Any]:
         call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
@@ -231,12 +212,18 @@ class Sender:
         return known or (failure is RpcFailure.NONCE_TOO_LOW and self._may_be_known(transaction))
 
     def _may_be_known(self, transaction: bytes) -> bool:
-        """Unless the node says that it is nowhere: a refusal or an outage does not."""
-        try:
-            found = self.node.call("eth_getTransactionByHash", "0x" + transaction.hex())
-        except ChainUnavailable:
-            return True
-        return found is not None
+        """Unless the node says that it is nowhere, and says so again: of the nodes behind one
+        address one may lag. A refusal or an outage does not say so."""
+        for number in range(KNOWN_TRIES):
+            if number:
+                time.sleep(LOST_PAUSE_S)
+            try:
+                found = self.node.call("eth_getTransactionByHash", "0x" + transaction.hex())
+            except ChainUnavailable:
+                return True
+            if found is not None:
+                return True
+        return False
 
     def _receipt(self, sent: Sent, doubt: ChainUnavailable | None) -> Receipt:
         started, pause = time.monotonic(), FIRST_PAUSE_S
@@ -250,7 +237,7 @@ class Sender:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _look_for_any(self, sent: Sent) -> Receipt | None:
-        looks = map(self._look_for, (sent.hash, *sent.replaces))
+        looks = map(self._look_for, sent.hashes)
         return next((found for found in looks if found is not None), None)
 
     def _look_for(self, transaction: bytes) -> Receipt | None:
@@ -281,9 +268,8 @@ def _failure(error: ChainUnavailable) -> RpcFailure:
 
 def _may_have_arrived(error: ChainUnavailable) -> bool:
     """Whether a node may take what it, or a gateway before it, gave no clear answer to."""
-    if isinstance(error, NodeRefusal):  # such as a time-out of its own, or of its sequencer
-        failure, is_internal = _failure(error), error.code == INTERNAL_ERROR
-        return failure is RpcFailure.UNAVAILABLE or (is_internal and failure is RpcFailure.UNKNOWN)
+    if isinstance(error, NodeRefusal):
+        return may_have_acted(error.code, error.message)
     return isinstance(error, AnswerLost) or (
         isinstance(error, UnfitAnswer) and not error.is_refusal
     )

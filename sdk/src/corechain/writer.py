@@ -10,7 +10,8 @@ from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import one_of
 from corechain.reader import ChainReader
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
-from corechain.transactions import GasNotCovered, Receipt, Sender, Sent, UrgentSender
+from corechain.sent import Sent
+from corechain.transactions import GasNotCovered, Receipt, Sender, UrgentSender
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

@@ -15,6 +15,7 @@ import msgspec
 from corechain.chain import Chain
 from corechain.deployment import Deployment
 from corechain.node import AnswerLost, Call, ChainUnavailable, Node, NodeRefusal, UnfitAnswer
+from corechain.rpc_errors import may_have_acted
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import node_at
@@ -37,6 +38,10 @@ def _is_of_pool(method: str, params: Sequence[Any]) -> bool:
 
 def _refusal(error: NodeRefused) -> NodeRefusal:
     return NodeRefusal(error.method, error.code, error.message, error.data)
+
+
+def _is_unclear(answers: Sequence[Any]) -> bool:
+    return may_have_acted(answers[0].code, answers[0].message)
 
 
 def _plain(answer: Any) -> Any:
@@ -95,8 +100,8 @@ class AgreedNode(Node):
         if method == SEND:
             said, complete = await ask_all(self.nodes, [call], GRACE_S)
             refusal = taken_by_any(said, 0)
-            if refusal is not None and not complete:
-                raise NodeUnavailable(f"a node is silent, and another one refuses: {refusal}")
+            if refusal is not None and (not complete or any(map(_is_unclear, said))):
+                raise NodeUnavailable(f"not all nodes say that they have not taken it: {refusal}")
             if refusal is not None:
                 raise refusal
             return None

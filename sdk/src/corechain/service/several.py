@@ -6,7 +6,7 @@ What must be believed of the chain comes from nodes that agree (`corechain.servi
 import asyncio
 from collections.abc import Sequence
 
-from corechain.rpc_errors import INVALID, classify_rpc_failure
+from corechain.rpc_errors import INVALID, RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Call, Questions
@@ -89,12 +89,15 @@ def known_to_any(said: Sequence[Sequence[Answer]], place: int, complete: bool) -
 
 
 def taken_by_any(said: Sequence[Sequence[Answer]], place: int) -> NodeRefused | None:
-    """What came of a transaction that was sent to several: None when one took it. Else a refusal
-    that time may cure, if there is one: one node's limits are not another's."""
+    """What came of a transaction that was sent to several: None when one took it. Else the word of
+    one that has it, or a refusal that time may cure: one node's limits are not another's."""
     answers = [answers[place] for answers in said]
     refusals = [answer for answer in answers if isinstance(answer, NodeRefused)]
     if len(refusals) < len(answers):
         return None
+    for refusal in refusals:
+        if classify_rpc_failure(refusal.message) is RpcFailure.ALREADY_KNOWN:
+            return refusal
     curable = (r for r in refusals if classify_rpc_failure(r.message) not in INVALID)
     return next(curable, refusals[0])
 
