@@ -19,7 +19,7 @@ import pytest
 from sdk.test_sdk_payments import PRICE, Reply, offer, price, refusal
 from support.provider import Habits, provider
 
-from corechain import Client
+from corechain import Client, held_channels
 from corechain import deposits as deposits_module
 from corechain.account import account_from_key
 from corechain.chain import ChainUnavailable, TransactionPending
@@ -28,6 +28,7 @@ from corechain.devnet.settings import ADMIN_KEY
 from corechain.node import NodeRefusal
 from corechain.opening import Opening
 from corechain.payments import channel_to
+from corechain.protocol.errors import InvalidValue
 from corechain.protocol.keys import Secp256k1Key
 from corechain.sent import Sent, is_void
 from corechain.steps import ApiUnavailable, Ask, Quote, Request
@@ -145,6 +146,36 @@ def test_a_channel_that_was_opened_for_a_cancelled_task_is_opened_once(hosted, c
     (left,) = client._deposits._left
     assert opened(client, call).config == left.config
     assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
+
+
+def test_a_node_that_lags_behind_a_deposit_has_none_made_anew(hosted, monkeypatch):
+    running, client = hosted
+    held = client.chain.balance_of(ADMIN.address)
+    leave_in_doubt(hosted, monkeypatch, number=2, is_lost=False)
+    with pytest.raises(DepositPending) as caught:
+        opened(client)
+    running.habits = Habits()
+    head = client.chain.node.head()
+    monkeypatch.setattr(held_channels, "LAG_TRIES", 2)
+    with monkeypatch.context() as lagging:
+        lagging.setattr(client.chain.node, "head", lambda: head - 1)
+        with pytest.raises(ChainUnavailable, match="ask again"):
+            opened(client)
+    assert opened(client).channel_id == caught.value.channel_id
+    assert client.chain.balance_of(ADMIN.address) == held - AMOUNT
+
+
+def test_a_client_that_leaves_a_channel_ends_that_when_it_is_mature(hosted):
+    _, client = hosted
+    client.channel = opened(client)
+    started = client.close_channel()
+    assert client.channel is None
+    assert client.close_channel() == started  # not mature yet
+    client.chain.node.call("evm_increaseTime", 901)
+    client.chain.node.call("evm_mine")
+    assert client.close_channel().left == 0
+    with pytest.raises(InvalidValue, match="pay_with"):
+        client.close_channel()
 
 
 def test_what_is_interrupted_while_it_waits_is_gone_on_with(hosted, monkeypatch):
@@ -302,7 +333,8 @@ NO_TAG = NodeRefusal("eth_getTransactionCount", -32602, "invalid block tag")
         ([["0x8", None, {"status": "0x1"}]], False),
         ([["0x8", REFUSED, None]], False),
         ([["0x8", None, "odd"]], False),
-        ([[REFUSED, None, None]], False),
+        ([[REFUSED, None, None], ["0x7", None, None]], False),
+        ([[REFUSED, None, None], ["0x8", None, None]], True),
         ([[NO_TAG, None, None], ["0x8", None, None]], True),
         ([[NO_TAG, None, None], ["0x7", None, None]], False),
         ([[NO_TAG, None, None], [REFUSED, None, None]], False),

@@ -276,6 +276,4 @@ class AsyncClient(AsyncIndexClient):
         return await self.run(self._opening(None).mine())
 
     async def close_channel(self) -> "HeldChannel":
-        left = await asyncio.to_thread(self._leave, self._paid_channel())
-        self.channel = None
-        return left
+        return await asyncio.to_thread(self._leave, self._paid_channel())

@@ -359,5 +359,4 @@ class Client(IndexClient):
         Raises InvalidValue when there is no channel, ChainUnavailable, TransactionPending, or what
         the contract refuses by its name.
         """
-        left, self.channel = self._leave(self._paid_channel()), None
-        return left
+        return self._leave(self._paid_channel())

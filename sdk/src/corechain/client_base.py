@@ -86,6 +86,8 @@ class ClientBase:
         default=None, init=False, repr=False
     )
     """The channel that `pay_with` may fill again: another one that pays later may not be filled."""
+    _leaving: "PaymentChannel | None" = field(default=None, init=False, repr=False)
+    """The channel whose withdrawal was started, and is to be ended."""
 
     def __post_init__(self) -> None:
         for name in ("api_url", "gateway_url", "rpc_url"):
@@ -235,9 +237,11 @@ class ClientBase:
         return question, cursor, gaps, progress, lambda: self.chain if self.verify else None
 
     def _paid_channel(self) -> "PaymentChannel":
-        if self.channel is None:
+        """Or the one that this client leaves already."""
+        found = self.channel or self._leaving
+        if found is None:
             raise InvalidValue("channel", None, "this needs a channel: pay_with opens one")
-        return self.channel
+        return found
 
     @staticmethod
     def _most(deposit: int, most: int | None) -> int | None:
@@ -262,9 +266,12 @@ class ClientBase:
         from corechain.held_channels import end_withdrawal, held_channel, start_withdrawal
 
         held = held_channel(self.chain, channel.channel_id, channel.config)
-        if held.is_mature(self.chain.time()):
-            return end_withdrawal(self.chain, self._account(), held)
-        return start_withdrawal(self.chain, self._account(), held)
+        step = end_withdrawal if held.is_mature(self.chain.time()) else start_withdrawal
+        left = step(self.chain, self._account(), held)
+        if channel is self.channel:
+            self.channel = None
+        self._leaving = channel if left.withdrawing else None
+        return left
 
     @staticmethod
     def question(

@@ -78,6 +78,8 @@ class Deposit:
     holds: int
     """What the channel holds at least once it is mined."""
     sent: Sent | None = None
+    block: int = 0
+    """Of its receipt, where it was gone on with."""
 
     def signed(self, sent: Sent) -> None:
         self.sent = sent
@@ -162,6 +164,7 @@ class Deposits:
             raise deposit_pending(pending, *which) from pending
         # Void: a last look at the channel, which nobody else fills as long as it is new.
         is_there = _holds(chain, deposit) if receipt is None else receipt["status"] == 1
+        deposit.block = 0 if receipt is None else receipt["blockNumber"]
         deposit.sent = deposit.sent if is_there else None
         return is_there
 

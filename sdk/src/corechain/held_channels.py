@@ -86,16 +86,11 @@ def is_untouched(
     deposit: Deposit,
     sleep: Callable[[float], object] = time.sleep,
 ) -> bool:
-    """Whether a channel still holds its deposit, which is mined: nothing is drawn or withdrawn. A
-    node that lags is asked again. Raises ChainUnavailable."""
-    for _ in range(LAG_TRIES):
-        held = held_channel(chain, channel_id, deposit.config)
-        if held.withdrawing or held.claimed:
-            return False
-        if held.deposit >= deposit.holds:
-            return True
-        sleep(LAG_PAUSE_S)
-    return False
+    """Whether a channel still holds its deposit, which is mined: nothing is drawn or withdrawn.
+    Raises ChainUnavailable, also for a node that lags behind the deposit."""
+    await_block(chain, deposit.block, sleep)
+    held = held_channel(chain, channel_id, deposit.config)
+    return not (held.withdrawing or held.claimed) and held.deposit >= deposit.holds
 
 
 @dataclass(slots=True)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 
 from corechain.node import Node, NodeRefusal, quantity
-from corechain.rpc_errors import denies_tag
 
 DEPTH = 64
-"""Blocks under the newest one, where a node names none that is final. Full nodes keep the state of
-twice as many."""
+"""Blocks under the newest one, where a node names none that is final, or has its state no more.
+Full nodes keep the state of twice as many."""
 COUNT, RECEIPT = "eth_getTransactionCount", "eth_getTransactionReceipt"
 
 
@@ -34,9 +33,7 @@ def is_void(node: Node, sent: Sent) -> bool:
     # In one request: of the nodes behind one address one may lag, and not know the receipt.
     receipts = [(RECEIPT, ["0x" + one.hex()]) for one in sent.hashes]
     count, *found = node.call_many([(COUNT, [sent.sender, "finalized"]), *receipts])
-    if isinstance(count, NodeRefusal):
-        if not denies_tag(count.code, count.message):
-            return False
+    if isinstance(count, NodeRefusal):  # no such tag, no such block yet, or its state is pruned
         deep = max(0, node.head() - DEPTH)
         count, *found = node.call_many([(COUNT, [sent.sender, hex(deep)]), *receipts])
     if isinstance(count, NodeRefusal):
