@@ -49,9 +49,12 @@ def deposit_pending(
     amount: int,
     advice: str,
 ) -> DepositPending:
+    return DepositPending(pending, _channel_id(deployment, config), amount, advice)
+
+
+def _channel_id(deployment: Deployment, config: ChannelConfig) -> bytes:
     contract = bytes(deployment.address("PaymentChannels"))
-    domain = payment_domain(deployment.chain_id, contract)
-    return DepositPending(pending, config.channel_id(domain), amount, advice)
+    return config.channel_id(payment_domain(deployment.chain_id, contract))
 
 
 BY_CALL = (
@@ -174,6 +177,5 @@ def _of_call(pending: DepositPending) -> DepositPending:
 
 
 def _holds(chain: "Chain", deposit: Deposit) -> bool:
-    contract = bytes(chain.deployment.address("PaymentChannels"))
-    channel_id = deposit.config.channel_id(payment_domain(chain.deployment.chain_id, contract))
+    channel_id = _channel_id(chain.deployment, deposit.config)
     return chain.channel_balance(channel_id)[0] >= deposit.holds

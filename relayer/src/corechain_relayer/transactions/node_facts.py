@@ -8,7 +8,7 @@ from corechain.service.nodes import which_is_which
 from corechain.service.rpc import Call, Questions, to_hex
 from corechain.service.several import ask_all, known_to_any
 from corechain.service.words import quantity
-from corechain_relayer.submitter.node import COUNT_BITS
+from corechain_relayer.submitter.node import COUNT_BITS, found_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ async def ask_node(
 
 async def _knows(rpc: Questions, transaction: bytes) -> bool | None:
     """None where none has it, and not all say so. Raises NodeUnavailable."""
-    said, complete = await ask_all(rpc, [Call("eth_getTransactionByHash", (to_hex(transaction),))])
+    said, complete = await ask_all(rpc, [found_call(transaction)])
     try:
         return known_to_any(said, 0, complete)
     except NodeUnavailable:
